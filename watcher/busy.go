@@ -1,0 +1,134 @@
+package watcher
+
+import (
+	"sync"
+	"time"
+)
+
+// Of files that are never at rest.
+const (
+	busyKnown = 10_000           // remembered by name, at some 150 bytes each; others wait as well, uncounted. A guess
+	busySay   = 10 * time.Minute // of waiting before the log names a file, and between two such lines. A guess
+)
+
+// busyFile is a file that differs, perhaps, and was being written whenever it was looked at.
+type busyFile struct {
+	first  tick // since when
+	looked tick // the last time
+	handed tick // when it was last handed out all the same
+	permit bool // it was, and nobody has made use of it
+}
+
+// busyFiles remembers them by path. Safe for concurrent use.
+type busyFiles struct {
+	mu    sync.Mutex
+	files map[string]*busyFile
+	said  tick
+}
+
+// see notes that a file was found being written, and reports whether it is to be handed out for it has been so for every,
+// and whether it is to be named in the log, with since when.
+func (b *busyFiles) see(path string, now tick, every time.Duration) (handOut, say bool, first tick) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.files[path]
+	if f == nil {
+		if len(b.files) >= busyKnown {
+			return false, false, now
+		}
+		if b.files == nil {
+			b.files = map[string]*busyFile{}
+		}
+		f = &busyFile{first: now}
+		b.files[path] = f
+	}
+	f.looked = now
+	if now-f.first >= busySay && (b.said == 0 || now-b.said >= busySay) {
+		b.said, say = now, true
+	}
+	if every > 0 && !f.permit && now-max(f.first, f.handed) >= every {
+		f.handed, f.permit = now, true
+	}
+	return f.permit, say, f.first // again, should an event have come during the look
+}
+
+// next returns when a file is to be handed out at the latest; 0: it is not.
+func (b *busyFiles) next(path string, every time.Duration) tick {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f := b.files[path]; f != nil && every > 0 {
+		return max(f.first, f.handed) + every
+	}
+	return 0
+}
+
+// rests forgets a file that was found at rest, or is gone.
+func (b *busyFiles) rests(path string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.files, path)
+}
+
+// take reports whether the file was handed out although it is being written, once for each time.
+func (b *busyFiles) take(path string, now tick) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.files[path]
+	if f == nil || !f.permit {
+		return false
+	}
+	f.permit, f.handed = false, now
+	return true
+}
+
+// since returns for how long a file has been written without a rest; 0: it is not.
+func (b *busyFiles) since(path string, now tick) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f := b.files[path]; f != nil {
+		return max(now-f.first, 1)
+	}
+	return 0
+}
+
+// all counts the files and names the one that has waited longest. Those that nobody has looked at for stale are forgotten: a
+// file that was handed out and found equal is looked at again when it changes.
+func (b *busyFiles) all(now tick, stale time.Duration) (n int, oldest string, first tick) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for path, f := range b.files {
+		switch {
+		case now-f.looked > stale:
+			delete(b.files, path)
+			continue
+		case oldest == "" || f.first < first || f.first == first && path < oldest:
+			oldest, first = path, f.first
+		}
+		n++
+	}
+	return n, oldest, first
+}
+
+// busy is what becomes of a file that somebody writes: another look after gap, or the file as it is if its time has come.
+func (w *Watcher) busy(m mark, now tick, gap time.Duration) verdict {
+	every := w.cfg.Unresting
+	handOut, say, first := w.writing.see(m.path, now, every)
+	if say {
+		w.cfg.Log.Warn("a file is being written without a rest and waits", "folder", w.cfg.Root, "path", m.path,
+			"since", time.Now().Add(first-now).Round(time.Second), "hint", `close it now and then, exclude it, or see unresting = "prefix"`)
+	}
+	v := verdict{ready: handOut, by: now + gap}
+	if next := w.writing.next(m.path, every); next > now {
+		v.by = min(v.by, next)
+	}
+	return v
+}
+
+// TakeUnresting reports whether the file rel was handed out although it is being written, as [Config.Unresting] has it. It
+// says so once for each time that the file was handed out.
+func (w *Watcher) TakeUnresting(rel string) bool { return w.writing.take(rel, w.now()) }
+
+// Unresting reports whether the file rel has been written without a rest for as long as [Config.Unresting] asks for.
+func (w *Watcher) Unresting(rel string) bool {
+	return w.cfg.Unresting > 0 && w.writing.since(rel, w.now()) >= w.cfg.Unresting
+}

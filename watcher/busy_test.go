@@ -1,0 +1,85 @@
+package watcher
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// A file that is written for ever is never handed out, and never out of sight.
+func TestFilesThatAreAlwaysBusy(t *testing.T) {
+	bubble(t, Config{}, func(s *still) {
+		write(t, s.root, "f", "x")
+		write(t, s.root, "g", "x")
+		s.rest.Store(uint32(Busy))
+		began := time.Now()
+		s.event("f", fsnotify.Write)
+		pass(time.Minute)
+		s.event("g", fsnotify.Write)
+		s.quietFor(t, time.Hour)
+		if st := s.w.Stats(); st.Busy != 2 || st.Oldest != "f" || st.OldestSince.Sub(began).Abs() > time.Second {
+			t.Errorf("%d files, the oldest %q since %v", st.Busy, st.Oldest, st.OldestSince.Sub(began))
+		}
+		if s.w.Unresting("f") || s.w.TakeUnresting("f") {
+			t.Error("it may be uploaded although nobody asked for that")
+		}
+		s.rest.Store(uint32(Yes))
+		<-s.out
+		<-s.out
+		synctest.Wait()
+		if st := s.w.Stats(); st.Busy != 0 || st.Oldest != "" {
+			t.Errorf("at rest: %d files, the oldest %q", st.Busy, st.Oldest)
+		}
+	})
+}
+
+// With Unresting it is handed out after that long, and as often at most, however many events there are.
+func TestUnrestingFilesAreHandedOut(t *testing.T) {
+	bubble(t, Config{Unresting: 10 * time.Second}, func(s *still) {
+		write(t, s.root, "f", "x")
+		s.rest.Store(uint32(Busy))
+		var out []time.Duration
+		began := time.Now()
+		for time.Since(began) < 65*time.Second {
+			s.event("f", fsnotify.Write)
+			pass(3 * time.Millisecond) // fake time
+			select {
+			case e := <-s.out:
+				if e.Path != "f" || !s.w.Unresting("f") || !s.w.TakeUnresting("f") || s.w.TakeUnresting("f") {
+					t.Fatalf("%+v without a permission, or with two", e)
+				}
+				out = append(out, time.Since(began).Round(time.Second))
+				s.w.Mark("f")
+			default:
+			}
+		}
+		if len(out) != 6 || out[0] != 10*time.Second {
+			t.Errorf("handed out at %v", out)
+		}
+		if s.w.Unresting("g") || s.w.TakeUnresting("g") {
+			t.Error("another file has a permission, too")
+		}
+	})
+}
+
+// Where no writer can be told, a file that is never quiet is one that does not rest.
+func TestNeverQuietIsBusy(t *testing.T) {
+	bubble(t, Config{Settle: 2 * time.Second, MaxDelay: 10 * time.Second}, func(s *still) {
+		write(t, s.root, "f", "x")
+		s.rest.Store(uint32(Unknown))
+		for began := time.Now(); time.Since(began) < 30*time.Second; pass(100 * time.Millisecond) {
+			s.event("f", fsnotify.Write)
+		}
+		if st := s.w.Stats(); st.Busy != 1 || st.Oldest != "f" {
+			t.Errorf("%d files, the oldest %q", st.Busy, st.Oldest)
+		}
+		pass(time.Second) // handed out at MaxDelay
+		s.w.Mark("f")
+		pass(12 * time.Second)
+		if st := s.w.Stats(); st.Busy != 0 {
+			t.Errorf("quiet: %d files", st.Busy)
+		}
+	})
+}

@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"time"
+
+	"s3apu/internal/failpoint"
+	"s3apu/protocol"
+)
+
+// folder makes a folder object: 0 bytes with the metadata of the folder that it stands for.
+func (h *hand) folder(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
+	if h.p.cfg.FolderObjects == FolderNone {
+		return done{keep: true}, nil
+	}
+	state := h.p.cfg.plainFolder(time.Now())
+	if d.Source != "" {
+		var e *protocol.Error
+		state, e = h.p.cfg.stateOf(d.Key, d.Source, d.Hint)
+		if e != nil && e.Kind != protocol.KindVanished && d.Hint && linked(e) {
+			return done{keep: true}, nil // a link has come: another hint
+		}
+		if e != nil {
+			return done{}, e
+		}
+		if !state.IsFolder() {
+			if d.Hint {
+				return done{keep: true, moot: true}, nil // the folder has gone; what took its place is another hint
+			}
+			return done{}, &protocol.Error{Op: "read", Object: d.Source, Kind: protocol.KindItem, Err: reason("it is not a folder")}
+		}
+	}
+	if k := d.Known; d.Hint && k != nil && k.Verb == protocol.Mkd && k.Source == d.Source &&
+		(d.Source == "" || k.SameAttributes(state)) {
+		return done{keep: true}, nil
+	}
+	r, e := h.put(ctx, d, h.p.cfg.folderKey(d.Key), h.p.cfg.headers(folderType, state), bytes.NewReader(nil), 0, md5.Sum(nil))
+	if e != nil {
+		return done{}, e
+	}
+	return done{entry: &protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Mkd, Source: d.Source, Stat: state,
+		ETag: r.ETag, VersionID: r.VersionID, Put: time.Now().UnixNano()}}, nil
+}
+
+// copyObject copies within S3. Metadata go with the object.
+func (h *hand) copyObject(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
+	from, err := protocol.ParseObjectID(d.Source)
+	if err != nil {
+		return done{}, &protocol.Error{Op: "copy", Object: d.Source, Kind: protocol.KindItem, Err: err}
+	}
+	c := writing
+	if from.Bucket != h.p.cfg.Bucket {
+		c = copying
+	}
+	var r protocol.Receipt
+	e := h.request(c, "copy", d, func() (err error) {
+		failpoint.Here("worker.copy")
+		r, err = h.p.store.Copy(ctx, from, d.Key, nil, "")
+		failpoint.Here("worker.copied")
+		return err
+	})
+	if e != nil {
+		return done{}, e
+	}
+	return done{entry: &protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Cpo, Source: d.Source,
+		ETag: r.ETag, VersionID: r.VersionID, Put: time.Now().UnixNano()}}, nil
+}
+
+// remove deletes an object. A hint deletes only what the ledger says is ours, and only if what it was made from is still
+// gone: the hint may have waited for hours.
+func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
+	if d.Hint {
+		if d.Known == nil && d.Again {
+			return h.orphan(ctx, d)
+		}
+		if d.Known == nil {
+			return done{keep: true}, nil
+		}
+		if h.p.cfg.keeps(d.Key, d.Known.Source) {
+			return done{keep: true}, nil // it is told so since the delete was put
+		}
+		back, e := h.p.cfg.isBack(d.Known)
+		if e != nil {
+			return done{}, e
+		}
+		if back {
+			return done{keep: true}, nil
+		}
+		// After the look: what was seen to be gone may be unmounted.
+		if e := h.mayGo(d.Key, d.Known.Source); e != nil {
+			return done{}, e
+		}
+	}
+	key := d.Key
+	if d.Known != nil && d.Known.Verb == protocol.Mkd && h.p.cfg.FolderObjects != FolderNone {
+		key = h.p.cfg.folderKey(key)
+	}
+	failpoint.Here("worker.delete")
+	e := h.request(deleting, "delete", d, func() error { return h.p.store.Delete(ctx, key) })
+	failpoint.Here("worker.deleted")
+	if e != nil && e.Kind != protocol.KindNotFound {
+		return done{}, e
+	}
+	return done{}, nil
+}
+
+// orphan deals with a key that the ledger does not know, but which an earlier hand may have written without our learning
+// of it, for a file that has gone since. What lies there is deleted if it bears the mark of such a hand, unchanged.
+func (h *hand) orphan(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
+	var o *protocol.Object
+	e := h.request(reading, "look at", d, func() (err error) {
+		o, err = h.p.store.Head(ctx, d.Key)
+		if protocol.KindOf(err) == protocol.KindNotFound {
+			return nil
+		}
+		return err
+	})
+	if e != nil || o == nil || !sentBy(d, o) {
+		return done{keep: true}, e
+	}
+	source := h.p.cfg.sourceOf(d)
+	if h.p.cfg.keeps(d.Key, source) {
+		return done{keep: true}, nil
+	}
+	if e := h.mayGo(d.Key, source); e != nil {
+		return done{}, e
+	}
+	e = h.request(deleting, "delete", d, func() error { return h.p.store.Delete(ctx, d.Key) })
+	return done{}, e
+}
+
+// mayGo reports why what was uploaded from source must not be deleted now, or nil.
+func (h *hand) mayGo(key protocol.Key, source string) *protocol.Error {
+	if h.p.cfg.MayGo == nil || source == "" {
+		return nil
+	}
+	err := h.p.cfg.MayGo(source)
+	if err == nil {
+		return nil
+	}
+	e := *protocol.AsError(err, "delete", string(key))
+	e.Kind = protocol.KindLocal
+	return &e
+}
+
+// isBack reports whether what a row was made from is there again, as the same kind of thing. Whether it has changed is
+// another hint's matter. An error means that it cannot be told, and then nothing is deleted; nor is anything to which the
+// way leads through a link by now: nobody has seen it gone.
+func (c *Config) isBack(row *protocol.Entry) (bool, *protocol.Error) {
+	if row.Verb != protocol.Upl && row.Verb != protocol.Mkd || row.Source == "" {
+		return false, nil
+	}
+	at, e := c.at(row.Key, row.Source, true)
+	var st protocol.Stat
+	if e == nil {
+		defer at.close()
+		st, e = at.lstat()
+	}
+	switch {
+	case e == nil:
+		file := st.IsFile() || at.stored(st)
+		return row.Verb == protocol.Upl && file || row.Verb == protocol.Mkd && st.IsFolder(), nil
+	case e.Kind == protocol.KindVanished:
+		return false, nil
+	case linked(e):
+		return true, nil
+	}
+	return false, e
+}

@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"s3apu/protocol"
+)
+
+const (
+	leaseWait  = 10 * time.Second       // for the first delivery (the seed's wait)
+	sourceGap  = 100 * time.Millisecond // after a failed lease or settlement; doubles; a guess
+	sourceLast = 5 * time.Second        // the longest of these gaps; a guess
+	unsettled  = 256                    // results that may wait for the settler, and as many again in its hand; a guess
+	laneGap    = 2 * time.Second        // until a big file that found no room is handed out again; doubles up to soonLast
+)
+
+// Pool is the workers of one bucket.
+type Pool struct {
+	cfg    Config
+	source Source
+	store  Store
+	gate   *gate
+	tally  tally
+	stats  stats
+
+	unended     chan struct{} // an upload in parts could not be ended; holds one
+	hashBuffers sync.Pool     // of *[hashBuffer]byte
+
+	// Of the current Run.
+	running atomic.Bool
+	stop    context.Context // Run's: when it ends, nothing more is begun
+	work    context.Context // of what is under way: ends one Grace later
+	record  context.Context // of settling: ends two Graces later
+	lane    chan protocol.Delivery
+	results chan finished
+}
+
+// New returns a Pool that does nothing until Run. Errors are KindUsage and name the setting.
+func New(cfg Config, source Source, store Store) (*Pool, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{cfg: cfg, source: source, store: store, gate: newGate(cfg), unended: make(chan struct{}, 1)}
+	p.hashBuffers.New = func() any { return new([hashBuffer]byte) }
+	p.stats.began = time.Now()
+	return p, nil
+}
+
+// Run carries deliveries out until ctx ends. Then nothing more is begun; what is under way is given Config.Grace to
+// end and is broken off after that; every delivery in hand is settled or given back uncounted; all goroutines are
+// joined; and Run returns nil, two Graces after the end at the latest if Source and Store keep to their contexts. It
+// fails only if it is already running.
+func (p *Pool) Run(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return &protocol.Error{Op: "run the workers", Object: p.cfg.Bucket, Kind: protocol.KindUsage, Err: reason("they are running already")}
+	}
+	defer p.running.Store(false)
+
+	work, breakOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer breakOff()
+	record, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	p.stop, p.work, p.record = ctx, work, record
+	p.lane = make(chan protocol.Delivery, p.cfg.BigFiles) // as many wait as are under way
+	p.results = make(chan finished, unsettled)
+
+	var workers, big, settler, clock sync.WaitGroup
+	ended := make(chan struct{})
+	clock.Go(func() {
+		<-ctx.Done()
+		for _, next := range []func(){breakOff, giveUp} {
+			select {
+			case <-ended:
+				return
+			case <-time.After(p.cfg.Grace):
+				next()
+			}
+		}
+	})
+	settler.Go(p.settle)
+	for range p.cfg.BigFiles {
+		big.Go(p.carryBig)
+	}
+	for k := range p.cfg.MaxWorkers {
+		workers.Go(func() { p.workOn(k) })
+	}
+	workers.Go(p.keep)
+	workers.Go(p.sweep)
+
+	workers.Wait() // they send to the lane and to the settler
+	close(p.lane)
+	big.Wait() // they send to the settler
+	close(p.results)
+	settler.Wait()
+	close(ended)
+	clock.Wait()
+	return nil
+}
+
+// workOn is worker number k: lease, carry out in key order, again.
+func (p *Pool) workOn(k int) {
+	h := newHand(p, false)
+	fault := p.newFault("lease")
+	for p.gate.await(p.stop, k) == nil {
+		batch, err := p.source.Lease(p.stop, p.cfg.MaxFiles, leaseWait)
+		if err != nil {
+			fault.pause(p.stop, err)
+			continue
+		}
+		fault.over()
+		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
+		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
+		for _, d := range batch {
+			p.carryOne(h, d)
+		}
+	}
+}
+
+// carryOne carries d out if the gate allows, hands it to the lane, or gives it back.
+func (p *Pool) carryOne(h *hand, d protocol.Delivery) {
+	if p.gate.begin(p.stop) != nil {
+		p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
+		return
+	}
+	if p.gate.isParked() {
+		p.gate.end()
+		p.giveBack(later(d, protocol.KindUnreachable, "the bucket cannot be worked with at the moment", 0))
+		return
+	}
+	p.stats.active.Add(1)
+	f, lane := h.carry(p.work, d)
+	p.stats.active.Add(-1)
+	p.gate.end()
+	if !lane {
+		p.results <- f
+		return
+	}
+	select {
+	case p.lane <- d:
+	default:
+		tr, _ := p.tally.note(d.ID(), time.Now(), func(tr *trouble) { tr.soon++ })
+		p.giveBack(later(d, protocol.KindBusy, "other big files go first", doubled(laneGap, soonLast, tr.soon)))
+	}
+}
+
+// carryBig is one place in the lane for big files.
+func (p *Pool) carryBig() {
+	h := newHand(p, true)
+	for d := range p.lane {
+		if p.stop.Err() != nil {
+			p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
+			continue
+		}
+		p.stats.big.Add(1)
+		f, _ := h.carry(p.work, d)
+		p.stats.big.Add(-1)
+		p.results <- f
+	}
+}
+
+func (p *Pool) giveBack(r protocol.Result) { p.results <- finished{Result: r, began: time.Now()} }
+
+// fault is a run of failures of the Source in one place: logged at its beginning and at its end.
+type fault struct {
+	p  *Pool
+	op string
+	n  int
+}
+
+func (p *Pool) newFault(op string) *fault { return &fault{p: p, op: op} }
+
+// pause takes in err and waits, longer each time, until ctx ends at the latest.
+func (f *fault) pause(ctx context.Context, err error) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return // no fault
+	}
+	if f.n++; f.n == 1 {
+		f.p.cfg.Log.Warn("the queue fails; it is tried again until it works", "op", f.op, "err", err)
+	}
+	_ = sleep(ctx, doubled(sourceGap, sourceLast, f.n)) // the caller sees the end of ctx by itself
+}
+
+func (f *fault) over() {
+	if f.n > 0 {
+		f.p.cfg.Log.Info("the queue works again", "op", f.op, "failures", f.n)
+		f.n = 0
+	}
+}
