@@ -42,6 +42,7 @@ func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 			}
 			// Both before the kill, so that no answer counts that the agent could not have seen.
 			before, answered := counts.state()
+			killed := time.Now()
 			a.kill(t)
 			if len(answered) >= files {
 				t.Fatalf("all %d uploads were over before the kill", files)
@@ -55,7 +56,7 @@ func TestKillNineLosesAndRepeatsNothing(t *testing.T) {
 				if after[key] > before[key] {
 					again++
 					if again <= 3 {
-						t.Errorf("%s was acknowledged before the kill and sent again", key)
+						t.Errorf("%s was acknowledged before the kill at %s and sent again:\n%s", key, killed.Format("15:04:05.000"), counts.told(key))
 					}
 				}
 			}

@@ -29,11 +29,13 @@ type tally struct {
 	puts     map[string]int
 	answered map[string]time.Time
 	requests int
+	trail    map[string][]string     // what was asked of each object, and how it was answered, for a test that fails
 	heard    func(key string, n int) // called for each answer with the number of answered keys; may be nil
 }
 
 func newTally(bucket string) *tally {
-	return &tally{bucket: bucket, puts: make(map[string]int), answered: make(map[string]time.Time)}
+	return &tally{bucket: bucket, puts: make(map[string]int), answered: make(map[string]time.Time),
+		trail: make(map[string][]string)}
 }
 
 // key returns the key that a request puts as a whole, or "".
@@ -64,6 +66,25 @@ func (c *tally) done(key string) {
 	if c.heard != nil {
 		c.heard(key, len(c.answered))
 	}
+}
+
+// note adds a request that was answered with code, or with 0 if not at all, to the trail of its object.
+func (c *tally) note(r *http.Request, began time.Time, code int) {
+	key, ok := strings.CutPrefix(r.URL.Path, "/"+c.bucket+"/")
+	if !ok || key == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trail[key] = append(c.trail[key], fmt.Sprintf("%s %s %s: %d after %v", began.Format("15:04:05.000"), r.Method,
+		r.URL.RawQuery, code, time.Since(began).Round(time.Millisecond)))
+}
+
+// told returns the trail of an object.
+func (c *tally) told(key string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.trail[key], "\n")
 }
 
 // answeredKeys returns how many keys were answered.
@@ -126,9 +147,10 @@ func serveProxy(t *testing.T, upstream string, c *tally) string {
 	t.Helper()
 	proxy := proxyTo(t, upstream)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key := c.key(r)
+		key, began := c.key(r), time.Now()
 		c.began(key)
 		status := &statusWriter{ResponseWriter: w}
+		defer func() { c.note(r, began, status.code) }()
 		proxy.ServeHTTP(status, r)
 		// The client has its answer when it left our hands; a client that is gone by then had none.
 		if err := http.NewResponseController(w).Flush(); err == nil && status.code == http.StatusOK && r.Context().Err() == nil {
