@@ -33,6 +33,7 @@ type calmPeer struct {
 	waits  int64       // records since
 	last   slog.Record // the last of them
 	to     slog.Handler
+	ctx    context.Context // of the last of them, for to; it does not end
 }
 
 func newCalm(to slog.Handler) *calm {
@@ -72,12 +73,12 @@ func (c *calm) Handle(ctx context.Context, r slog.Record) error {
 		return c.Handler.Handle(ctx, r)
 	}
 	p.waits += 1 + notLogged(r)
-	p.last, p.to = r.Clone(), c.Handler
+	p.last, p.to, p.ctx = r.Clone(), c.Handler, context.WithoutCancel(ctx)
 	return nil
 }
 
 // settle passes on what has waited for calmEvery, or all of it, and forgets peers that were silent for as long.
-func (s *calmState) settle(ctx context.Context, now time.Time, all bool) {
+func (s *calmState) settle(now time.Time, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, p := range s.all {
@@ -96,7 +97,7 @@ func (s *calmState) settle(ctx context.Context, now time.Time, all bool) {
 			if p.waits > 1 {
 				r.AddAttrs(slog.Int64(notLoggedKey, p.waits-1))
 			}
-			_ = p.to.Handle(ctx, r) // as slog itself does
+			_ = p.to.Handle(p.ctx, r) // as slog itself does
 			p.passed, p.waits, p.last = now, 0, slog.Record{}
 		}
 	}

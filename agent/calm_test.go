@@ -37,12 +37,12 @@ func TestRefusedRequestsDoNotFloodTheLog(t *testing.T) {
 		if got := said(); len(got) != 2 || !strings.Contains(got[0], "request=0") || !strings.Contains(got[1], "uid=8") {
 			t.Errorf("at once: %q", got)
 		}
-		l.settle(t.Context())
+		l.settle()
 		if got := said(); len(got) != 0 {
 			t.Errorf("too early: %q", got)
 		}
 		<-time.After(calmEvery)
-		l.settle(t.Context())
+		l.settle()
 		if got := said(); len(got) != 1 || !strings.Contains(got[0], "request=499") || !strings.Contains(got[0], "not_logged=498") {
 			t.Errorf("after %v: %q", calmEvery, got)
 		}

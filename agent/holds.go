@@ -73,7 +73,7 @@ func (a *Agent) watchHolds(ctx context.Context) error {
 	var seen heldSeen
 	for ctx.Err() == nil {
 		a.lookAtHolds(ctx, &seen)
-		a.logs.settle(ctx)
+		a.logs.settle()
 		pause(ctx, holdLook)
 	}
 	return nil

@@ -81,16 +81,16 @@ func (l *Logs) fault() error {
 }
 
 // settle tells the main log what was kept back for long enough.
-func (l *Logs) settle(ctx context.Context) {
+func (l *Logs) settle() {
 	if l.refused != nil {
-		l.refused.settle(ctx, time.Now(), false)
+		l.refused.settle(time.Now(), false)
 	}
 }
 
 // Close tells the main log what was kept back, and closes S3 APU's files.
 func (l *Logs) Close() error {
 	if l.refused != nil {
-		l.refused.settle(context.Background(), time.Now(), true)
+		l.refused.settle(time.Now(), true)
 	}
 	var err error
 	for _, f := range l.files {
