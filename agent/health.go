@@ -41,6 +41,8 @@ type BucketHealth struct {
 	Active int    `json:"active"`
 	Sent   int64  `json:"sent"`
 	Bytes  int64  `json:"bytes"`
+
+	Foreign int64 `json:"foreign,omitempty"` // objects that stay though their file is gone: somebody else wrote over ours, since the start
 }
 
 // FolderHealth is the state of one watched folder.
@@ -115,6 +117,7 @@ func (t *target) health() BucketHealth {
 	}
 	s, away := t.pool.Stats(), t.away.Load()
 	b.Limit, b.Active, b.Sent, b.Bytes = s.Limit, s.Active, s.Done-s.Idle, s.Bytes
+	b.Foreign = s.Foreign
 	switch {
 	case s.Parked:
 		b.OK = false
@@ -124,6 +127,9 @@ func (t *target) health() BucketHealth {
 		b.OK, b.State = false, "it has not answered yet: "+*away
 	case s.Slowed:
 		b.State = fmt.Sprintf("slowed down at the target's request, %d of %d workers", s.Limit, s.Workers)
+	}
+	if s.Foreign > 0 {
+		b.State += fmt.Sprintf("; %d objects of files that are gone stay, for somebody else wrote them: see the log", s.Foreign)
 	}
 	return b
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 	"s3apu/queue"
 )
@@ -72,6 +73,7 @@ func (a *Agent) watchHolds(ctx context.Context) error {
 	var seen heldSeen
 	for ctx.Err() == nil {
 		a.lookAtHolds(ctx, &seen)
+		a.logs.settle()
 		pause(ctx, holdLook)
 	}
 	return nil
@@ -158,6 +160,7 @@ func (h clientHandler) Drop(ctx context.Context, ids []protocol.ObjectID) (int, 
 		if err := h.disown(ctx, ids); err != nil {
 			return 0, err
 		}
+		failpoint.Here("agent.disowned")
 		return h.queue.Drop(ctx, ids)
 	}
 	total := 0
@@ -175,6 +178,7 @@ func (h clientHandler) Drop(ctx context.Context, ids []protocol.ObjectID) (int, 
 		if err := h.disown(ctx, page); err != nil {
 			return total, err
 		}
+		failpoint.Here("agent.disowned.page")
 		n, err := h.queue.Drop(ctx, page)
 		if total += n; err != nil {
 			return total, err

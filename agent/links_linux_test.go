@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -48,6 +49,18 @@ func (r *rig) waitHeld(what string, want map[string]string) {
 	}
 }
 
+// steps returns a function that waits until the bucket holds want, which it changes as it is told before.
+func (r *rig) steps(want map[string]string) func(what string, changed map[string]string, gone ...string) {
+	return func(what string, changed map[string]string, gone ...string) {
+		r.t.Helper()
+		maps.Copy(want, changed)
+		for _, k := range gone {
+			delete(want, k)
+		}
+		r.waitHeld(what, want)
+	}
+}
+
 func TestSymlinksFollowed(t *testing.T) {
 	r := newRig(t)
 	outside := t.TempDir()
@@ -72,16 +85,7 @@ func TestSymlinksFollowed(t *testing.T) {
 	r.waitHeld("the feed", want)
 	r.waitFor("the links that are not followed", func() bool { last := r.agent.folders[0].lastScan.Load(); return last != nil && last.Report.Links >= 6 })
 
-	step := func(what string, changed map[string]string, gone ...string) {
-		t.Helper()
-		for k, v := range changed {
-			want[k] = v
-		}
-		for _, k := range gone {
-			delete(want, k)
-		}
-		r.waitHeld(what, want)
-	}
+	step := r.steps(want)
 	r.write("a", "changed")
 	step("a file behind links has changed", map[string]string{"a": "changed", "la": "changed", "d/la": "changed"})
 	r.write("d/new", "4")
@@ -133,16 +137,7 @@ func TestSymlinksStored(t *testing.T) {
 	if o.Meta["mode"] != "0120777" {
 		t.Errorf("the mode of a link is %q", o.Meta["mode"])
 	}
-	step := func(what string, changed map[string]string, gone ...string) {
-		t.Helper()
-		for k, v := range changed {
-			want[k] = v
-		}
-		for _, k := range gone {
-			delete(want, k)
-		}
-		r.waitHeld(what, want)
-	}
+	step := r.steps(want)
 	r.link("b", "la")
 	step("another target of the same length", map[string]string{"la": "b"})
 	r.rm("out")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -43,7 +44,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	c := Defaults()
 	err := toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(&c)
 	if err == nil {
-		err = toml.Unmarshal(text, reflect.New(written(reflect.TypeFor[Config]())).Interface())
+		err = toml.Unmarshal(text, reflect.New(writtenConfig()).Interface())
 	}
 	var strict *toml.StrictMissingError
 	var syntax *toml.DecodeError
@@ -83,6 +84,9 @@ func Parse(name string, text []byte) (*Config, error) {
 	}
 	return &c, nil
 }
+
+// writtenConfig is [Config] as it is written in the file. Making the type costs as much as the rest of [Parse].
+var writtenConfig = sync.OnceValue(func() reflect.Type { return written(reflect.TypeFor[Config]()) })
 
 // written is t as it is written in the file: with a text wherever t has a [Duration], which the decoder would take from a
 // bare number as well, and count in nanoseconds.

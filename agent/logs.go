@@ -28,8 +28,9 @@ type Logs struct {
 	Worker *slog.Logger // also s3_worker_error.log, from WARNING up
 	Events *slog.Logger // only s3_worker_event.log: each transaction that succeeded
 
-	files  []*rotatingFile
-	folder *logFolder // nil: there is none
+	files   []*rotatingFile
+	refused *calmState // what the main log has not been told yet; nil: nothing is kept back
+	folder  *logFolder // nil: there is none
 }
 
 // OpenLogs makes the loggers. The stream is stderr in the program; text or JSON as [log] format says. S3 APU's files are
@@ -45,7 +46,9 @@ func OpenLogs(cfg Log, stream io.Writer) (*Logs, error) {
 		base = slog.NewJSONHandler(stream, opt)
 	}
 	l := &Logs{Main: slog.New(base), Events: slog.New(slog.DiscardHandler)}
-	l.Queue, l.Worker = l.Main.With("room", "queue"), l.Main.With("room", "worker")
+	quiet := newCalm(base)
+	l.refused = quiet.peers
+	l.Queue, l.Worker = slog.New(quiet).With("room", "queue"), l.Main.With("room", "worker")
 	if cfg.Folder == "" {
 		return l, nil
 	}
@@ -77,8 +80,18 @@ func (l *Logs) fault() error {
 	return l.folder.fault()
 }
 
-// Close closes S3 APU's files.
+// settle tells the main log what was kept back for long enough.
+func (l *Logs) settle() {
+	if l.refused != nil {
+		l.refused.settle(time.Now(), false)
+	}
+}
+
+// Close tells the main log what was kept back, and closes S3 APU's files.
 func (l *Logs) Close() error {
+	if l.refused != nil {
+		l.refused.settle(time.Now(), true)
+	}
 	var err error
 	for _, f := range l.files {
 		err = errors.Join(err, f.Close())

@@ -171,6 +171,10 @@ func (a *Agent) server() *protocol.Server {
 	}
 }
 
+// CheckSource says why the agent, with this configuration, takes no file at or below path from a client, or nil. It asks the
+// disk once; a link may be changed later.
+func (c *Config) CheckSource(path string) error { return protocol.SourcePolicy(c.sources())(path) }
+
 // sources are the folders below which files may be read: the watched ones and allow_sources.
 func (c *Config) sources() []string {
 	roots := append([]string{}, c.Socket.AllowSources...)

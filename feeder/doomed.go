@@ -39,21 +39,10 @@ func (s *scan) finish(ctx context.Context) error {
 
 // countDoomed counts the rows to be deleted, up to the number from which on they are held in any case: without those
 // whose files the scan has found under other names, for these have their deletes by now.
-func (s *scan) countDoomed(ctx context.Context) (n int64, err error) {
-	most := s.guard.least()
-	err = s.eachDoomed(ctx, func(row *protocol.Entry, _ place) error {
-		waits, err := s.deleting(row.Key)
-		if err == nil && !waits {
-			if n++; n >= most {
-				err = errEnough
-			}
-		}
-		return err
+func (s *scan) countDoomed(ctx context.Context) (int64, error) {
+	return s.countFree(s.guard.least(), func(count func(*protocol.Entry) error) error {
+		return s.eachDoomed(ctx, func(row *protocol.Entry, _ place) error { return count(row) })
 	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return n, err
 }
 
 // eachDoomed calls do for the rows whose files were missing and still are.

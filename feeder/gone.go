@@ -109,11 +109,20 @@ var errEnough = errors.New("enough")
 
 // countAt counts the rows at and below rel that may go and have no delete yet, up to most.
 func (t *task) countAt(ctx context.Context, rel string, self bool, most int64) (int64, error) {
-	var n int64
-	err := t.rowsAt(ctx, rel, self, func(row *protocol.Entry) error {
-		if t.judge(t.relOf(row.Key)) == frozen {
-			return nil
-		}
+	return t.countFree(most, func(count func(*protocol.Entry) error) error {
+		return t.rowsAt(ctx, rel, self, func(row *protocol.Entry) error {
+			if t.judge(t.relOf(row.Key)) == frozen {
+				return nil
+			}
+			return count(row)
+		})
+	})
+}
+
+// countFree counts the rows that no delete waits for, up to most, among those that each hands to its argument. It ends each
+// with errEnough, which each passes on.
+func (t *task) countFree(most int64, each func(count func(*protocol.Entry) error) error) (n int64, err error) {
+	err = each(func(row *protocol.Entry) error {
 		waits, err := t.deleting(row.Key)
 		if err == nil && !waits {
 			if n++; n >= most {

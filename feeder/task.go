@@ -270,6 +270,7 @@ func (t *task) count() {
 		case w.Verb != protocol.Del:
 			t.report.Sent++
 		case w.Held:
+			failpoint.Here("feeder.held")
 			t.report.Held++
 		default:
 			t.report.Deleted++

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 )
 
@@ -248,6 +249,7 @@ func (q *Queue) forEach(ctx context.Context, op string, space byte, ids []protoc
 	named := slices.Clone(ids)
 	for {
 		changed, more := 0, false
+		failpoint.Here("queue.person")
 		err := q.do(ctx, op, synced, func(t *tx) error {
 			part := named[:min(len(named), personBatch)]
 			if len(ids) == 0 {
@@ -273,6 +275,7 @@ func (q *Queue) forEach(ctx context.Context, op string, space byte, ids []protoc
 		if err != nil {
 			return total, err
 		}
+		failpoint.Here("queue.person.done")
 		total += changed
 		named = named[min(len(named), personBatch):]
 		if !more && len(named) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 )
 
@@ -230,6 +231,7 @@ func (t *tx) place(r *record) error {
 		r.clean()
 		r.fail(h.kind, h.reason, h.at)
 	case h.held:
+		failpoint.Here("queue.hold")
 		r.state = Held
 	default:
 		blocker, blocked, err := t.blocker(r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"strings"
 	"time"
 
 	"s3apu/internal/failpoint"
@@ -68,9 +69,13 @@ func (h *hand) copyObject(ctx context.Context, d *protocol.Delivery) (done, *pro
 		ETag: r.ETag, VersionID: r.VersionID, Put: time.Now().UnixNano()}}, nil
 }
 
-// remove deletes an object. A hint deletes only what the ledger says is ours, and only if what it was made from is still
-// gone: the hint may have waited for hours.
+// remove deletes an object. A hint deletes only what the ledger says is ours and what nobody else has overwritten since, and
+// only if what it was made from is still gone: the hint may have waited for hours.
 func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
+	key := d.Key
+	if d.Known != nil && d.Known.Verb == protocol.Mkd && h.p.cfg.FolderObjects != FolderNone {
+		key = h.p.cfg.folderKey(key)
+	}
 	if d.Hint {
 		if d.Known == nil && d.Again {
 			return h.orphan(ctx, d)
@@ -80,6 +85,10 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		}
 		if h.p.cfg.keeps(d.Key, d.Known.Source) {
 			return done{keep: true}, nil // it is told so since the delete was put
+		}
+		lies, ours, e := h.isOurs(ctx, d, key)
+		if e != nil {
+			return done{}, e
 		}
 		back, e := h.p.cfg.isBack(d.Known)
 		if e != nil {
@@ -92,10 +101,13 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		if e := h.mayGo(d.Key, d.Known.Source); e != nil {
 			return done{}, e
 		}
-	}
-	key := d.Key
-	if d.Known != nil && d.Known.Verb == protocol.Mkd && h.p.cfg.FolderObjects != FolderNone {
-		key = h.p.cfg.folderKey(key)
+		if !ours { // said once, for the row goes
+			h.p.stats.foreign.Add(1)
+			h.p.cfg.Log.Warn("the object of a file that is gone was written by somebody else, and stays", "key", string(key))
+		}
+		if !ours || !lies {
+			return done{}, nil
+		}
 	}
 	failpoint.Here("worker.delete")
 	e := h.request(deleting, "delete", d, func() error { return h.p.store.Delete(ctx, key) })
@@ -104,6 +116,28 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		return done{}, e
 	}
 	return done{}, nil
+}
+
+// isOurs reports whether an object lies at the key of d's row, and whether it is as we left it, or somebody else has written it
+// since. An object of ours whose answer was lost is another one than the row says, and bears our mark. An ETag proves the
+// content and not who sent it: who wrote the same bytes loses them.
+func (h *hand) isOurs(ctx context.Context, d *protocol.Delivery, key protocol.Key) (lies, ours bool, e *protocol.Error) {
+	if d.Known.ETag == "" {
+		return true, true, nil // nothing to compare: the server gave none
+	}
+	var o *protocol.Object
+	e = h.request(reading, "look at", d, func() (err error) {
+		o, err = h.p.store.Head(ctx, key)
+		if protocol.KindOf(err) == protocol.KindNotFound {
+			return nil
+		}
+		return err
+	})
+	if e != nil || o == nil {
+		return false, true, e
+	}
+	_, ours = sentByUs(d, o)
+	return true, ours || strings.EqualFold(o.ETag, d.Known.ETag), nil
 }
 
 // orphan deals with a key that the ledger does not know, but which an earlier hand may have written without our learning

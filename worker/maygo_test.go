@@ -10,6 +10,31 @@ import (
 	"s3apu/protocol"
 )
 
+// deletedOnceBack runs a Pool that may not delete what was made from path until it has asked more often than MaxRetries, and
+// expects that the object stays so long, and no longer.
+func (r *rig) deletedOnceBack(key protocol.Key, path string, cfg Config) {
+	r.t.Helper()
+	const asks = 6
+	var asked atomic.Int32
+	cfg.MayGo = func(source string) error {
+		switch {
+		case source != path:
+			r.t.Error(source)
+		case asked.Add(1) < asks:
+			if r.store.object(key) == nil {
+				r.t.Error("it was deleted")
+			}
+			return errors.New("another folder lies in its place")
+		}
+		return nil
+	}
+	r.run(cfg)
+	r.src.drain(r.t, time.Hour)
+	if r.store.object(key) != nil || asked.Load() != asks || len(r.src.dead) > 0 {
+		r.t.Error(r.store.object(key), asked.Load(), r.src.dead)
+	}
+}
+
 // A file that is missing because its disk is away is not gone: the delete waits, for as long as it takes.
 func TestDeleteWaitsForItsFolder(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
@@ -18,23 +43,7 @@ func TestDeleteWaitsForItsFolder(t *testing.T) {
 		r.src.ledger[protocol.ObjectID{Bucket: testBucket, Key: "ours"}] =
 			&protocol.Entry{Bucket: testBucket, Key: "ours", Verb: protocol.Upl, Source: path}
 		r.src.put(hint(order(protocol.Del, "ours", "")))
-		var asked atomic.Int32
-		r.run(Config{MayGo: func(source string) error {
-			switch {
-			case source != path:
-				t.Error(source)
-			case asked.Add(1) < 6: // more than MaxRetries
-				if r.store.object("ours") == nil {
-					t.Error("it was deleted")
-				}
-				return errors.New("another folder lies in its place")
-			}
-			return nil
-		}})
-		r.src.drain(t, time.Hour)
-		if r.store.object("ours") != nil || asked.Load() != 6 || len(r.src.dead) > 0 {
-			t.Error(r.store.object("ours"), asked.Load(), r.src.dead)
-		}
+		r.deletedOnceBack("ours", path, Config{})
 	})
 }
 
@@ -55,23 +64,7 @@ func TestOrphanWaitsForItsFolder(t *testing.T) {
 				r.store.objects[d.Key] = &protocol.Object{Key: d.Key, Meta: hd.Meta}
 				r.src.token = 1
 				r.src.put(d)
-				var asked atomic.Int32
-				r.run(Config{Folders: []Folder{{Path: r.dir, Prefix: "p"}}, MayGo: func(source string) error {
-					switch {
-					case source != path:
-						t.Error(source)
-					case asked.Add(1) < 6: // more than MaxRetries
-						if r.store.object("p/gone") == nil {
-							t.Error("it was deleted")
-						}
-						return errors.New("another folder lies in its place")
-					}
-					return nil
-				}})
-				r.src.drain(t, time.Hour)
-				if r.store.object("p/gone") != nil || asked.Load() != 6 || len(r.src.dead) > 0 {
-					t.Error(r.store.object("p/gone"), asked.Load(), r.src.dead)
-				}
+				r.deletedOnceBack("p/gone", path, Config{Folders: []Folder{{Path: r.dir, Prefix: "p"}}})
 			})
 		})
 	}

@@ -34,6 +34,7 @@ type Stats struct {
 	Requeued int64 // given back, for whatever reason
 	Buried   int64 // given up and listed
 	Lost     int64 // settled too late (LeaseLost)
+	Foreign  int64 // deletes not carried out because somebody else had written the object since
 
 	Performance Performance
 }
@@ -69,6 +70,7 @@ type stats struct {
 	began       time.Time
 	active, big atomic.Int64
 	probes      atomic.Int64
+	foreign     atomic.Int64
 
 	mu        sync.Mutex
 	s         Stats
@@ -141,7 +143,7 @@ func (p *Pool) Stats() Stats {
 	s.Workers = p.cfg.MaxWorkers
 	s.Active, s.Big = int(p.stats.active.Load()), int(p.stats.big.Load())
 	s.Parts = p.gate.parts.inUse()
-	s.Probes = p.stats.probes.Load()
+	s.Probes, s.Foreign = p.stats.probes.Load(), p.stats.foreign.Load()
 	f.Uptime = time.Since(p.stats.began)
 	p.gate.describe(&s)
 	f.Backoff = s.Slowed || s.Parked

@@ -191,9 +191,10 @@ func (u *job) refresh(ctx context.Context, row *protocol.Entry) (out done, ok bo
 		return done{entry: row}, true, nil // the folder moved, or the file was linked: S3 sees no difference
 	}
 	var r protocol.Receipt
+	head := marked(u.d, u.d.Key, u.head, u.src.size(), "") // the copy may get another ETag, and its answer may be lost
 	e = u.request(writing, "refresh the metadata of", u.d, func() (err error) {
 		failpoint.Here("worker.refresh")
-		r, err = u.p.store.Copy(ctx, u.d.ID(), u.d.Key, &u.head, known.ETag)
+		r, err = u.p.store.Copy(ctx, u.d.ID(), u.d.Key, &head, known.ETag)
 		failpoint.Here("worker.refreshed")
 		return unlessItem(err)
 	})

@@ -32,6 +32,11 @@ func runFeed(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.CheckSource(opt.Root); err != nil { // or its folders went through and its files did not
+		e := protocol.Error{Op: "feed", Object: opt.Root, Kind: protocol.KindUsage, Err: err,
+			Hint: "add it to [socket] allow_sources and restart the agent; nothing was sent"}
+		return &e
+	}
 	client, err := dialAgent(ctx, cfg)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -117,12 +119,8 @@ func listFailures(ctx context.Context, c *call, of func(*protocol.Client, contex
 				break
 			}
 			for _, f := range page {
-				if total == 0 {
-					fmt.Fprintln(out, "STATE\tVERB\tKEY\tATTEMPTS\tSINCE\tREASON")
-				}
+				c.listFailure(out, f, total == 0)
 				total++
-				fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\n", failureState(f), f.Verb, c.name(printable(keyName(f.ID()))), f.Attempts,
-					f.Since.Local().Format(time.DateTime), c.text(printable(f.Reason)))
 			}
 			after = page[len(page)-1].ID()
 		}
@@ -137,6 +135,26 @@ func listFailures(ctx context.Context, c *call, of func(*protocol.Client, contex
 		return nil
 	})
 }
+
+// listFailure prints one row of the table, and its head before the first. Programs get a row on one line. On a terminal the
+// key stands last, where its length moves nothing, and the reason below it.
+func (c *call) listFailure(out io.Writer, f protocol.Failure, first bool) {
+	state, key, since, reason := failureState(f), c.name(printable(keyName(f.ID()))), f.Since.Local().Format(time.DateTime), c.text(printable(f.Reason))
+	if c.terminal {
+		if first {
+			fmt.Fprintf(out, failureRow, "STATE", "VERB", "ATTEMPTS", "SINCE", "KEY", "REASON")
+		}
+		fmt.Fprintf(out, failureRow, state, f.Verb, strconv.Itoa(f.Attempts), since, key, reason)
+		return
+	}
+	if first {
+		fmt.Fprintln(out, "STATE\tVERB\tKEY\tATTEMPTS\tSINCE\tREASON")
+	}
+	fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\n", state, f.Verb, key, f.Attempts, since, reason)
+}
+
+// failureRow is a row of the table on a terminal; "again in 23h59m59s" is 18 letters wide.
+const failureRow = "%-18s  %-4s  %8s  %-19s  %s\n    %s\n"
 
 func failureState(f protocol.Failure) string {
 	switch {

@@ -247,11 +247,23 @@ func (c *churn) symlink() (string, error) {
 	if rel == "" {
 		return "nothing", nil
 	}
-	switch c.r.IntN(3) {
+	kinds := 3
+	if c.follow {
+		kinds = 6
+	}
+	switch c.r.IntN(kinds) {
 	case 0:
 		to = c.at(c.folder())
 	case 1:
 		to = "../" + to
+	case 3:
+		to = c.at(c.file()) // another link perhaps
+	case 4:
+		to = c.at(path.Join(c.folder(), to)) // there or not
+	case 5:
+		if to = path.Base(rel); c.r.IntN(2) == 0 { // itself
+			to = strings.Repeat("../", strings.Count(rel, "/")) + cmp.Or(c.folder(), ".") // relative, from the root
+		}
 	}
 	temp := c.at(path.Join(path.Dir(rel), ".link.tmp"))
 	if err := os.Symlink(to, temp); err != nil {

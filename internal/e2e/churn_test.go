@@ -24,6 +24,7 @@ type churn struct {
 	log     []string
 	rare    bool // also files large enough for parts
 	links   bool // also symbolic links
+	follow  bool // which are followed
 	n       int  // of names that were made up
 	renamed int  // files that got another name, those in folders that did among them
 }
@@ -120,7 +121,11 @@ func (c *churn) name() string {
 	case k < 15:
 		return oddNames[c.r.IntN(len(oddNames))]
 	case k < 16:
-		return strings.Repeat("long-", 10+c.r.IntN(25)) + fmt.Sprint(c.r.IntN(3))
+		n := 10 + c.r.IntN(25)
+		if c.follow { // a path through a link may be twice as deep, and its key is no longer for it
+			n /= 3
+		}
+		return strings.Repeat("long-", n) + fmt.Sprint(c.r.IntN(3))
 	default:
 		c.n++
 		return fmt.Sprintf("n%d", c.n)

@@ -97,6 +97,7 @@ func sum(r io.Reader) (string, error) {
 type depth struct {
 	deep        bool // read every object back instead of trusting its ETag, and compare the metadata, too
 	links       bool // symbolic links are stored
+	follow      bool // symbolic links are followed
 	folderTimes bool // with deep: the modification times of folders, too
 }
 
@@ -104,6 +105,10 @@ type depth struct {
 // content, and by what else how asks for.
 func differences(ctx context.Context, b *bucket.Bucket, root, prefix string, how depth) ([]string, error) {
 	want, err := local(root, prefix, how.links)
+	open := func(string) bool { return false }
+	if how.follow {
+		want, open, err = followed(root, prefix)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +128,7 @@ func differences(ctx context.Context, b *bucket.Bucket, root, prefix string, how
 		}
 		w, ok := want[key]
 		switch {
+		case !ok && open(key):
 		case !ok:
 			diff = append(diff, fmt.Sprintf("%q is in the bucket only", key))
 		case o.Size != w.size:

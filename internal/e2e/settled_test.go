@@ -87,7 +87,7 @@ func (b *box) settle(ctx context.Context, s3 *bucket.Bucket, p *person, within t
 
 // same returns the first differences between bucket and tree as an error.
 func (b *box) same(ctx context.Context, s3 *bucket.Bucket, how depth) error {
-	how.links = strings.Contains(b.folder, "store")
+	how.links, how.follow = strings.Contains(b.folder, "store"), strings.Contains(b.folder, "follow")
 	diff, err := differences(ctx, s3, b.tree, b.prefix, how)
 	diff = slices.DeleteFunc(diff, func(d string) bool {
 		return slices.ContainsFunc(b.foreign, func(key protocol.Key) bool { return d == fmt.Sprintf("%q is in the bucket only", key) })

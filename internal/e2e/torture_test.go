@@ -147,31 +147,37 @@ func TestChurn(t *testing.T) {
 	for _, seed := range seeds(3, 50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			churnInside(t, seed, ops(either(200, 500)), false)
+			churnInside(t, seed, ops(either(200, 500)), "")
 		})
 	}
 }
 
-// TestChurnOfSymlinks is TestChurn with symbolic links that are stored.
+// TestChurnOfSymlinks is TestChurn with symbolic links that are stored, or followed.
 func TestChurnOfSymlinks(t *testing.T) {
-	for _, seed := range seeds(1, 20) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			churnInside(t, seed, ops(either(200, 500)), true)
-		})
+	for _, rule := range []string{"store", "follow"} {
+		for _, seed := range seeds(1, 20) {
+			t.Run(fmt.Sprintf("%s/%d", rule, seed), func(t *testing.T) {
+				t.Parallel()
+				churnInside(t, seed, ops(either(200, 500)), rule)
+			})
+		}
 	}
 }
 
-func churnInside(t *testing.T, seed uint64, n int, links bool) {
+// churnInside does n operations, with symbolic links under a rule, or without any if it is empty.
+func churnInside(t *testing.T, seed uint64, n int, links string) {
 	srv := s3servers.Start(t, s3servers.Folder)
 	s3 := srv.Bucket(t, "churn")
 	b := boxFor(t, srv, "churn")
-	if links {
-		b.folder = `symlinks = "store"`
+	if links != "" {
+		b.folder = fmt.Sprintf("symlinks = %q", links)
+	}
+	if links == "follow" { // only a scan sees that a link which dangled leads to something now
+		b.extra = "[reconcile]\ninterval = \"2s\"\n"
 	}
 	b.save(t)
 	c := newChurn(seed, b.tree, b.outside(t))
-	c.rare, c.links = true, links
+	c.rare, c.links, c.follow = true, links != "", links == "follow"
 	b.put(t, keeper, nil)
 	churnFor(t, c, n/10) // what the first feed finds
 	var renames copies
