@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -37,12 +38,22 @@ func (h *hand) folder(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		(d.Source == "" || k.SameAttributes(state)) {
 		return done{keep: true}, nil
 	}
-	r, e := h.put(ctx, d, h.p.cfg.folderKey(d.Key), h.p.cfg.headers(folderType, state), bytes.NewReader(nil), 0, md5.Sum(nil))
+	key, head, sum := h.p.cfg.folderKey(d.Key), h.p.cfg.headers(folderType, state), md5.Sum(nil)
+	row := &protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Mkd, Source: d.Source, Stat: state}
+	if d.Again { // an earlier hand may have made it
+		o, e := h.arrived(ctx, d, key, head, 0, hex.EncodeToString(sum[:]))
+		if e != nil {
+			return done{}, e
+		}
+		if o != nil {
+			return made(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), nil
+		}
+	}
+	r, e := h.put(ctx, d, key, head, bytes.NewReader(nil), 0, sum)
 	if e != nil {
 		return done{}, e
 	}
-	return done{entry: &protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Mkd, Source: d.Source, Stat: state,
-		ETag: r.ETag, VersionID: r.VersionID, Put: time.Now().UnixNano()}}, nil
+	return made(row, r), nil
 }
 
 // copyObject copies within S3. Metadata go with the object.
@@ -65,8 +76,7 @@ func (h *hand) copyObject(ctx context.Context, d *protocol.Delivery) (done, *pro
 	if e != nil {
 		return done{}, e
 	}
-	return done{entry: &protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Cpo, Source: d.Source,
-		ETag: r.ETag, VersionID: r.VersionID, Put: time.Now().UnixNano()}}, nil
+	return made(&protocol.Entry{Bucket: d.Bucket, Key: d.Key, Verb: protocol.Cpo, Source: d.Source}, r), nil
 }
 
 // remove deletes an object. A hint deletes only what the ledger says is ours and what nobody else has overwritten since, and

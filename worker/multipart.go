@@ -115,7 +115,7 @@ func (u *job) alreadyInParts(ctx context.Context, partSize int64) (out done, ok 
 		return done{}, false, e
 	}
 	count := partCount(u.src.state.Size, partSize)
-	if o.Size != u.src.state.Size || !u.carries(o) || !strings.HasSuffix(o.ETag, fmt.Sprintf("-%d", count)) {
+	if o.Size != u.src.state.Size || !carries(o, u.head) || !strings.HasSuffix(o.ETag, fmt.Sprintf("-%d", count)) {
 		return done{}, false, nil
 	}
 	if e := u.hashParts(ctx, partSize); e != nil {
@@ -130,7 +130,7 @@ func (u *job) alreadyInParts(ctx context.Context, partSize int64) (out done, ok 
 	u.tidy(ctx, u.d) // a server that was cut off may have made the object and kept the upload
 	row := u.row()
 	row.PartSize = partSize
-	return u.sent(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, nil
+	return made(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, nil
 }
 
 // hashParts sets u.sums for parts of partSize.
@@ -217,7 +217,7 @@ func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.
 	_ = u.p.source.DropUpload(ctx, u.d.ID()) // as in alreadyInParts
 	row := u.row()
 	row.PartSize = up.PartSize
-	return u.sent(row, r), nil
+	return made(row, r), nil
 }
 
 // setBack leaves an upload that failed with e so that the next attempt can make use of it, or ends it.

@@ -246,6 +246,40 @@ func TestOnlyWhatDiffersIsSent(t *testing.T) {
 	}
 }
 
+// TestFolderAgain has folder objects of which nobody learned whether they were sent: what is there is not sent twice.
+func TestFolderAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*rig)
+		puts   int
+	}{
+		{"arrived", func(*rig) {}, 1},
+		{"not arrived", func(r *rig) { clear(r.store.objects) }, 2},
+		{"other metadata", func(r *rig) { r.store.objects["a/"].Meta = nil }, 2},
+		{"a file's", func(r *rig) { r.store.objects["a/"].Size = 1 }, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				d := hint(order(protocol.Mkd, "a/", r.dir))
+				r.run(Config{})
+				r.src.put(d)
+				r.src.drain(t, time.Minute)
+				d.Again = true
+				clear(r.src.ledger)
+				tc.change(r)
+				r.src.put(d)
+				r.src.drain(t, time.Minute)
+				if n := r.store.count("put"); n != tc.puts {
+					t.Errorf("%d uploads, not %d", n, tc.puts)
+				}
+				if row, o := r.src.row("a/"), r.store.object("a/"); row == nil || o == nil || row.ETag != o.ETag || o.Size != 0 || o.Meta["mode"] == "" {
+					t.Errorf("row %+v\nobject %+v", row, o)
+				}
+			})
+		})
+	}
+}
+
 func TestMissingSource(t *testing.T) {
 	t.Run("explicit: three looks, five seconds apart", func(t *testing.T) {
 		bubble(t, func(t *testing.T, r *rig) {

@@ -33,8 +33,8 @@ func (u *job) renamed(ctx context.Context) (out done, ok bool, e *protocol.Error
 		if e != nil {
 			return done{}, false, e
 		}
-		if o != nil && o.Size == u.src.state.Size && o.ETag == origin.ETag && u.carries(o) {
-			return u.sent(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, u.askForeign(ctx, from)
+		if o != nil && o.Size == u.src.state.Size && o.ETag == origin.ETag && carries(o, u.head) {
+			return made(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, u.askForeign(ctx, from)
 		}
 	}
 	if u.d.Attempt > copyTries {
@@ -68,14 +68,14 @@ func (u *job) renamed(ctx context.Context) (out done, ok bool, e *protocol.Error
 			return done{}, false, e
 		}
 	}
-	return u.sent(row, r), true, nil
+	return made(row, r), true, nil
 }
 
 // askForeign finds out whether somebody else has written the old object since: then it is not ours to delete any more. An
 // upload of ours to the old name whose answer was lost leaves another object than the ledger says, too. Of an
 // object that cannot be looked at time after time, as one whose disk is damaged, that stays open: the file must not wait for it.
 func (u *job) askForeign(ctx context.Context, from protocol.ObjectID) *protocol.Error {
-	o, e := u.lookAt(ctx, from.Key)
+	o, e := u.lookAt(ctx, u.d, from.Key)
 	if e == nil && o != nil && !strings.EqualFold(o.ETag, u.d.Origin.ETag) && !u.ours(o) {
 		u.origin = protocol.OriginForeign
 		u.p.cfg.Log.Warn("the object of a renamed file's old name was written by somebody else, and stays", "key", string(from.Key))

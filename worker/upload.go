@@ -123,7 +123,7 @@ func (u *job) single(ctx context.Context) (done, *protocol.Error) {
 	if e != nil {
 		return done{}, e
 	}
-	return u.sent(row, r), nil
+	return made(row, r), nil
 }
 
 // content returns the file's bytes to send and their MD5: from memory if they are few, else from the file, guarded.
@@ -176,7 +176,8 @@ func (u *job) row() *protocol.Entry {
 	return &protocol.Entry{Bucket: u.d.Bucket, Key: u.d.Key, Verb: protocol.Upl, Source: u.d.Source, Stat: u.src.state}
 }
 
-func (u *job) sent(row *protocol.Entry, r protocol.Receipt) done {
+// made is the end of a verb that wrote an object: row is completed by what S3 answered.
+func made(row *protocol.Entry, r protocol.Receipt) done {
 	row.ETag, row.VersionID, row.Put = r.ETag, r.VersionID, time.Now().UnixNano()
 	return done{entry: row}
 }
@@ -200,38 +201,44 @@ func (u *job) refresh(ctx context.Context, row *protocol.Entry) (out done, ok bo
 	})
 	switch {
 	case e == nil && r.ETag == known.ETag:
-		return u.sent(row, r), true, nil
+		return made(row, r), true, nil
 	case e == nil:
 		if e := u.forgetParts(ctx, row, r); e != nil {
 			return done{}, false, e
 		}
-		return u.sent(row, r), true, nil
+		return made(row, r), true, nil
 	case fallsBack(e.Kind):
 		return done{}, false, nil
 	}
 	return done{}, false, e
 }
 
-// already looks whether an earlier hand has sent the file: same size, ETag and metadata.
+// already looks whether an earlier hand has sent the file.
 func (u *job) already(ctx context.Context, row *protocol.Entry, etag string) (out done, ok bool, e *protocol.Error) {
-	o, e := u.look(ctx)
+	o, e := u.arrived(ctx, u.d, u.d.Key, u.head, u.src.size(), etag)
 	if e != nil || o == nil {
 		return done{}, false, e
 	}
-	if o.Size != u.src.size() || !strings.EqualFold(o.ETag, etag) || !u.carries(o) {
-		return done{}, false, nil
+	return made(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, nil
+}
+
+// arrived returns the object under key if it is what is about to be sent: same size, ETag and metadata. Else nil.
+func (h *hand) arrived(ctx context.Context, d *protocol.Delivery, key protocol.Key, head protocol.Headers, size int64, etag string) (*protocol.Object, *protocol.Error) {
+	o, e := h.lookAt(ctx, d, key)
+	if e != nil || o == nil || o.Size != size || !strings.EqualFold(o.ETag, etag) || !carries(o, head) {
+		return nil, e
 	}
-	return u.sent(row, protocol.Receipt{ETag: o.ETag, VersionID: o.VersionID}), true, nil
+	return o, nil
 }
 
 // look returns what is under the key, or nil if there is nothing or it cannot be told.
 func (u *job) look(ctx context.Context) (o *protocol.Object, e *protocol.Error) {
-	return u.lookAt(ctx, u.d.Key)
+	return u.lookAt(ctx, u.d, u.d.Key)
 }
 
-func (u *job) lookAt(ctx context.Context, key protocol.Key) (o *protocol.Object, e *protocol.Error) {
-	e = u.request(reading, "look at", u.d, func() (err error) {
-		o, err = u.p.store.Head(ctx, key)
+func (h *hand) lookAt(ctx context.Context, d *protocol.Delivery, key protocol.Key) (o *protocol.Object, e *protocol.Error) {
+	e = h.request(reading, "look at", d, func() (err error) {
+		o, err = h.p.store.Head(ctx, key)
 		return unlessItem(err)
 	})
 	if e != nil && fallsBack(e.Kind) {
@@ -240,13 +247,13 @@ func (u *job) lookAt(ctx context.Context, key protocol.Key) (o *protocol.Object,
 	return o, e
 }
 
-// carries reports whether o has the metadata that the file's object should have.
-func (u *job) carries(o *protocol.Object) bool {
-	if o.ContentType != u.head.ContentType {
+// carries reports whether o has the metadata in head.
+func carries(o *protocol.Object, head protocol.Headers) bool {
+	if o.ContentType != head.ContentType {
 		return false
 	}
-	for name := range maps.Keys(u.head.Meta) {
-		if o.Meta[name] != u.head.Meta[name] {
+	for name := range maps.Keys(head.Meta) {
+		if o.Meta[name] != head.Meta[name] {
 			return false
 		}
 	}
