@@ -125,9 +125,6 @@ func killedBesideAPerson(t *testing.T, prog, point, act string) {
 	h.waits(waiting)
 
 	// The person says it again, and the other thing of the rest.
-	if act == "" {
-		act = "release"
-	}
 	word, other := "release", "drop"
 	if dropping {
 		word, other = other, word
