@@ -70,11 +70,16 @@ func (d dataset) make(ctx context.Context, below string) (string, error) {
 // block is what large files are written in.
 const block = 1 << 20
 
-// write writes file i in its version-th form; the size stays.
-func (d dataset) write(root string, i, version int) (err error) {
+// write writes file i in its version-th form.
+func (d dataset) write(root string, i, version int) error {
+	return d.writeTo(filepath.Join(root, d.rel(i)), i, version)
+}
+
+// writeTo is write for a file in any place.
+func (d dataset) writeTo(path string, i, version int) (err error) {
 	rnd := rand.New(rand.NewPCG(uint64(i), uint64(version))) //nolint:gosec // contents need no secret, and must be the same each time
 	size := d.least + rnd.IntN(d.most-d.least+1)
-	f, err := os.Create(filepath.Join(root, d.rel(i)))
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -100,12 +105,6 @@ func fill(rnd *rand.Rand, p []byte) {
 			v >>= 8
 		}
 	}
-}
-
-// sizeOf is the size of file i.
-func (d dataset) sizeOf(i, version int) int {
-	rnd := rand.New(rand.NewPCG(uint64(i), uint64(version))) //nolint:gosec // as in write
-	return d.least + rnd.IntN(d.most-d.least+1)
 }
 
 // treeBytes is how many bytes the files below root have.

@@ -87,20 +87,21 @@ func put(ctx context.Context, client *http.Client, sign *signer, u *url.URL, pat
 		return err
 	}
 	req.Header["Content-Md5"] = []string{base64.StdEncoding.EncodeToString(sum[:])}
-	return send(client, sign, req)
+	_, err = send(client, sign, req)
+	return err
 }
 
-// send signs and sends a request whose answer is of no interest but for its status.
-func send(client *http.Client, sign *signer, req *http.Request) error {
+// send signs and sends a request and returns the length that the answer has, or that it names.
+func send(client *http.Client, sign *signer, req *http.Request) (int64, error) {
 	sign.sign(req, time.Now())
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s: %s: %s", req.Method, req.URL, resp.Status, text)
 	}
-	return err
+	return resp.ContentLength, err
 }

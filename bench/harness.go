@@ -27,7 +27,13 @@ type harness struct {
 	null   *null
 	report *report
 	sizes  map[int]*sized // of the works that grow, each measured once
-	cold   float64        // files a second of the cold work, for the burst; 0: not measured
+
+	// What works leave for others; 0: not measured.
+	cold        float64 // files a second into an empty bucket
+	burst       float64 // files a second of a burst
+	listed      float64 // seconds that the listing of listedFiles costs beside the comparison with the ledger
+	listedFiles int
+	accepted    float64 // instructions a second that the socket takes
 }
 
 // work is one row of the table.
@@ -39,6 +45,16 @@ type work struct {
 func allWorks() []work {
 	return []work{
 		{"cold", (*harness).workCold},
+		{"latency", (*harness).workLatency},
+		{"unchanged", (*harness).workUnchanged},
+		{"million", (*harness).workMillion},
+		{"big", (*harness).workBig},
+		{"close", (*harness).workClose},
+		{"burst", (*harness).workBurst},
+		{"socket", (*harness).workSocket},
+		{"idle", (*harness).workIdle},
+		{"grow", (*harness).workGrow},
+		{"forecast", (*harness).workForecast},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 // report is what a run has to tell.
 type report struct {
 	opt      options
+	began    time.Time
 	machine  []string
 	versions [][2]string
 	commands [][2]string
@@ -39,7 +41,9 @@ type line struct {
 // bar is one promise, and what was measured.
 type bar struct{ work, text, measured, verdict string }
 
-func newReport(opt options, dir string) *report { return &report{opt: opt, machine: machine(dir)} }
+func newReport(opt options, dir string) *report {
+	return &report{opt: opt, began: time.Now(), machine: machine(dir)}
+}
 
 func (r *report) version(name, version string) {
 	r.versions = append(r.versions, [2]string{name, version})
@@ -77,7 +81,7 @@ func amount(v float64, unit string) string {
 	if unit == "×" {
 		return fmt.Sprintf("%.2f ×", v)
 	}
-	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".") + " " + unit
+	return strings.TrimSpace(strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".") + " " + unit)
 }
 
 // note adds a paragraph.
@@ -158,7 +162,7 @@ func (r *report) against(work, what string, res *result, of func(*line) float64,
 func (r *report) markdown() string {
 	var w strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
-	p("Measured on %s with `go run ./bench %s`.", time.Now().UTC().Format("2006-01-02 15:04 UTC"), strings.Join(r.opt.args, " "))
+	p("Measured on %s with `go run ./bench %s`.", r.began.UTC().Format("2006-01-02 15:04 UTC"), shown(r.opt.args))
 	if r.opt.quick || r.opt.scale != 1 || r.opt.repeats < 3 {
 		p("\n**This run is not the full one** (%d repeats, %g of the files): it shows that the works can be done, and hardly how fast.", r.opt.repeats, r.opt.scale)
 	}
@@ -186,6 +190,17 @@ func (r *report) markdown() string {
 		p("| %s | `%s` |", c[0], c[1])
 	}
 	return w.String()
+}
+
+// shown is a command line as a shell would take it.
+func shown(args []string) string {
+	quoted := slices.Clone(args)
+	for i, a := range quoted {
+		if a == "" || strings.ContainsAny(a, " \t*?'\"") {
+			quoted[i] = strconv.Quote(a)
+		}
+	}
+	return strings.Join(quoted, " ")
 }
 
 func (r *result) write(p func(string, ...any)) {
