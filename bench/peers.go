@@ -32,16 +32,17 @@ type peer struct {
 	name    string
 	tool    tool
 	compare bool // it finds out what has not changed
+	counted bool // its connections can be set
 	args    func(j job) []string
 	env     func(j job, home string) []string
 }
 
 func peers() []peer {
 	return []peer{
-		{name: "rclone", tool: rcloneTool, compare: true, env: rcloneEnv, args: rcloneArgs},
+		{name: "rclone", tool: rcloneTool, compare: true, counted: true, env: rcloneEnv, args: rcloneArgs},
 		{name: "mc", tool: mcTool, compare: true, env: mcEnv, args: func(j job) []string { return mcArgs(j) }},
-		{name: "s5cmd", tool: s5cmdTool, compare: true, env: s5cmdEnv, args: func(j job) []string { return s5cmdArgs(j, "sync") }},
-		{name: "s5cmd-cp", tool: s5cmdTool, env: s5cmdEnv, args: func(j job) []string { return s5cmdArgs(j, "cp") }},
+		{name: "s5cmd", tool: s5cmdTool, compare: true, counted: true, env: s5cmdEnv, args: func(j job) []string { return s5cmdArgs(j, "sync") }},
+		{name: "s5cmd-cp", tool: s5cmdTool, counted: true, env: s5cmdEnv, args: func(j job) []string { return s5cmdArgs(j, "cp") }},
 	}
 }
 
@@ -75,11 +76,9 @@ func rcloneEnv(j job, home string) []string {
 		"RCLONE_CONFIG_BENCH_ACCESS_KEY_ID=" + accessKey, "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY=" + secretKey}
 }
 
+// mcArgs says nothing of connections: mc begins with one for each processor and adds some while that makes it faster.
 func mcArgs(j job, more ...string) []string {
 	args := append([]string{"mirror", "--quiet"}, more...)
-	if j.connections > 0 {
-		args = append(args, "--max-workers", strconv.Itoa(j.connections))
-	}
 	return append(args, j.dir, "bench/"+j.bucket+"/"+keyPrefix)
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,16 +13,21 @@ import (
 	"strings"
 )
 
-// tool is a program of somebody else, at a version that go install can have.
-type tool struct{ name, pkg, version string }
+// tool is a program of somebody else.
+type tool struct {
+	name    string
+	pkg     string // of its main
+	version string
+	module  string // empty: pkg
+}
 
-// The versions: the newest that the Go module proxy serves of the peers, those of .ci/run of the servers.
+// The versions: the newest of the peers that can be had as Go modules, those of .ci/run of the servers.
 var (
-	rcloneTool    = tool{"rclone", "github.com/rclone/rclone", "v1.76.0"}
-	mcTool        = tool{"mc", "github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9"}
-	s5cmdTool     = tool{"s5cmd", "github.com/peak/s5cmd/v2", "v2.3.0"}
-	versitygwTool = tool{"versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"}
-	minioTool     = tool{"minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"}
+	rcloneTool    = tool{name: "rclone", pkg: "github.com/rclone/rclone", version: "v1.76.0"}
+	mcTool        = tool{name: "mc", pkg: "github.com/minio/mc", version: "v0.0.0-20250313080218-cf909e1063a9"}
+	s5cmdTool     = tool{name: "s5cmd", pkg: "github.com/peak/s5cmd/v2", version: "v2.3.0"}
+	versitygwTool = tool{name: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw", version: "v1.8.0", module: "github.com/versity/versitygw"}
+	minioTool     = tool{name: "minio", pkg: "github.com/minio/minio", version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
 )
 
 // have returns the path of a tool, which is installed if it is not there.
@@ -40,12 +46,36 @@ func (h *harness) have(ctx context.Context, t tool) (string, error) {
 		}
 	}
 	h.say("installing %s %s", t.name, t.version)
-	cmd := exec.CommandContext(ctx, "go", "install", "-p", "1", t.pkg+"@"+t.version) // one at a time: it takes much memory
-	cmd.Dir = h.dir                                                                  // outside this module
-	cmd.Env = append(os.Environ(), "GOBIN="+filepath.Dir(own), "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return "", fmt.Errorf("go install %s@%s: %w: %s", t.pkg, t.version, err, lines[len(lines)-1])
+	if err := h.install(ctx, t, own); err != nil {
+		return "", err
 	}
 	return own, nil
+}
+
+// install has the go command build a tool of its exact version. It does so in a module made for that: "go install" also
+// asks which other versions there are, and not every proxy that serves a version tells that.
+func (h *harness) install(ctx context.Context, t tool, path string) (err error) {
+	dir, err := os.MkdirTemp("", "s3b-mod-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	module := t.pkg
+	if t.module != "" {
+		module = t.module
+	}
+	for _, args := range [][]string{
+		{"mod", "init", "peer"},
+		{"mod", "edit", "-require=" + module + "@" + t.version},
+		{"build", "-mod=mod", "-p", "1", "-o", path, t.pkg}, // one package at a time: others may use the machine
+	} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			return fmt.Errorf("go %s of %s@%s: %w: %s", args[0], t.pkg, t.version, err, lines[len(lines)-1])
+		}
+	}
+	return nil
 }

@@ -32,7 +32,9 @@ func (h *harness) workLatency(ctx context.Context) error {
 		equal = append(equal, c.agent(b.name, b, equalConnections))
 	}
 	for _, p := range h.having(false) {
-		equal = append(equal, c.peer(p, equalConnections))
+		if p.counted {
+			equal = append(equal, c.peer(p, equalConnections))
+		}
 	}
 	r, err := h.measure(ctx, fmt.Sprintf("%s, %d connections each", title, equalConnections), d.files, equal)
 	if err != nil {
