@@ -48,7 +48,7 @@ func (h *harness) startAgent(ctx context.Context, b build, j agentJob) (_ *agent
 	a := &agent{dir: dir, socket: filepath.Join(dir, "s"), ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(dir)
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
 	if a.log, err = os.CreateTemp(h.logs, "agent-*.log"); err != nil {

@@ -182,7 +182,9 @@ func (h *harness) close() {
 		h.null.close()
 	}
 	if h.dir != "" && h.own && !h.opt.keep {
-		os.RemoveAll(h.dir)
+		if err := os.RemoveAll(h.dir); err != nil {
+			h.say("%v", err)
+		}
 	}
 }
 

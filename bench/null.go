@@ -54,7 +54,7 @@ func runNull(ctx context.Context, args []string, in io.Reader, out io.Writer) er
 		}
 		*one.addr = "http://" + l.Addr().String()
 		srv := &http.Server{Handler: one.handler, ReadHeaderTimeout: time.Minute}
-		defer srv.Close()
+		defer func() { _ = srv.Close() }() // the process ends
 		go func() { failed <- srv.Serve(l) }()
 	}
 	if err := json.NewEncoder(out).Encode(at); err != nil {

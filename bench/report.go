@@ -85,9 +85,7 @@ func amount(v float64, unit string) string {
 }
 
 // note adds a paragraph.
-func (r *report) note(format string, args ...any) {
-	r.notes = append(r.notes, fmt.Sprintf(format, args...))
-}
+func (r *report) note(text string) { r.notes = append(r.notes, strings.TrimRight(text, "\n")) }
 
 // median of the runs' values; 0 without runs.
 func (l *line) median(value func(outcome) float64) float64 {

@@ -155,7 +155,7 @@ func (h *harness) workClose(ctx context.Context) error {
 		t := took[c.name]
 		fmt.Fprintf(&w, "| %s | %d | %.1f ms | %.1f ms | %.1f ms | %.1f ms | %d |\n", c.name, len(t), share(t, 0.5), share(t, 0.9), share(t, 0.99), share(t, 1), wrong[c.name])
 	}
-	h.report.note("%s", strings.TrimRight(w.String(), "\n"))
+	h.report.note(w.String())
 	if our := r.ours(); our != nil {
 		h.report.atMost("close", "p50", share(took[our.name], 0.5), 10, "ms")
 		h.report.atMost("close", "p99", share(took[our.name], 0.99), 50, "ms")

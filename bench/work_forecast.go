@@ -25,7 +25,7 @@ func (h *harness) workForecast(ctx context.Context) error {
 			return err
 		}
 	}
-	cold, restart := s.coldR.ours(), s.restartR.ours()
+	cold, restart := s.cold.ours(), s.restart.ours()
 	if cold == nil || restart == nil {
 		return fmt.Errorf("there are no figures of %d files", s.files)
 	}
@@ -63,6 +63,6 @@ func (h *harness) workForecast(ctx context.Context) error {
 		p("| what the socket takes | %.0f/s | %.1f times the events |", h.accepted, h.accepted/forecastEvents)
 	}
 	p("| state_dir, if each is a new key | %.0f bytes | %.1f GiB a day |", bytesEach, forecastEvents*24*3600*bytesEach/(1<<30))
-	h.report.note("%s", strings.TrimRight(w.String(), "\n"))
+	h.report.note(w.String())
 	return nil
 }

@@ -17,10 +17,9 @@ const (
 
 // sized is what an agent took for a number of files.
 type sized struct {
-	files                   int
-	cold, restart, changed  *line
-	coldR, restartR, change *result
-	stateBytes              int64 // behind the cold run, of the last build
+	files                  int
+	cold, restart, changed *result
+	stateBytes             int64 // behind the cold run, of the last build
 }
 
 // workMillion holds the memory of the agent with a million files against that with a tenth.
@@ -36,7 +35,7 @@ func (h *harness) workMillion(ctx context.Context) error {
 	for _, part := range []struct {
 		what      string
 		low, high *result
-	}{{"cold", low.coldR, high.coldR}, {"restart", low.restartR, high.restartR}, {"1 % changed", low.change, high.change}} {
+	}{{"cold", low.cold, high.cold}, {"restart", low.restart, high.restart}, {"1 % changed", low.changed, high.changed}} {
 		a, b := part.low.ours(), part.high.ours()
 		if a == nil || b == nil {
 			continue
@@ -60,14 +59,14 @@ func (h *harness) workGrow(ctx context.Context) error {
 	var w strings.Builder
 	w.WriteString("**How the costs grow**\n\n| files | cold: wall | CPU a file | peak | restart: wall | CPU a file | peak | state, bytes a file |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, s := range all {
-		c, r := s.coldR.ours(), s.restartR.ours()
+		c, r := s.cold.ours(), s.restart.ours()
 		if c == nil || r == nil {
 			continue
 		}
 		fmt.Fprintf(&w, "| %s | %s | %s | %s | %s | %s | %s | %d |\n", group(s.files), seconds(c.wall()), perFile(c.cpu(), s.files), mib(int64(c.peak())),
 			seconds(r.wall()), perFile(r.cpu(), s.files), mib(int64(r.peak())), s.stateBytes/int64(s.files))
 	}
-	h.report.note("%s", strings.TrimRight(w.String(), "\n"))
+	h.report.note(w.String())
 	return nil
 }
 
@@ -90,7 +89,7 @@ func (h *harness) size(ctx context.Context, n int) (*sized, error) {
 		}
 		return r
 	}
-	s.coldR, s.restartR, s.change = newResult("cold"), newResult("restart"), newResult("restart with 1 % changed")
+	s.cold, s.restart, s.changed = newResult("cold"), newResult("restart"), newResult("restart with 1 % changed")
 	rounds := h.opt.repeats
 	if n > tenth {
 		rounds = 1
@@ -102,7 +101,7 @@ func (h *harness) size(ctx context.Context, n int) (*sized, error) {
 			if ctx.Err() != nil {
 				return nil, errors.Join(ctx.Err(), err)
 			}
-			for k, r := range []*result{s.coldR, s.restartR, s.change} {
+			for k, r := range []*result{s.cold, s.restart, s.changed} {
 				if err != nil {
 					r.lines[i].err = err
 					continue
@@ -113,7 +112,7 @@ func (h *harness) size(ctx context.Context, n int) (*sized, error) {
 			s.stateBytes = bytes
 		}
 	}
-	h.report.results = append(h.report.results, s.coldR, s.restartR, s.change)
+	h.report.results = append(h.report.results, s.cold, s.restart, s.changed)
 	h.sizes[n] = s
 	return s, nil
 }

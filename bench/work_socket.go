@@ -60,7 +60,7 @@ func (h *harness) workSocket(ctx context.Context) error {
 			fmt.Fprintf(&w, "| %s | %d | %.0f/s | %.1f ms | %.1f ms | %.1f ms | %.1f µs |\n", b.name, n, median(f.rate), median(f.p50), median(f.p99), median(f.most), median(f.cpu))
 		}
 	}
-	h.report.note("%s", strings.TrimRight(w.String(), "\n"))
+	h.report.note(w.String())
 	last := all[h.opt.agents[len(h.opt.agents)-1].name]
 	best := windows[0]
 	for _, n := range windows {

@@ -51,8 +51,10 @@ func (s *Server) wake(name, key string, b *bucket) {
 	}
 }
 
-// wait waits until w is met or ctx ends.
-func (s *Server) wait(ctx context.Context, w *waiter) {
+// wait waits until w is met, r has ended, or the time that it names is over.
+func (s *Server) wait(r *http.Request, w *waiter) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(number(r, "ms"))*time.Millisecond)
+	defer cancel()
 	s.mu.Lock()
 	b := s.buckets[w.bucket]
 	if b != nil && w.met(b) {
@@ -98,16 +100,12 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { tell(w, s.counts.read()) })
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, r *http.Request) { tell(w, s.state(r.FormValue("bucket"))) })
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := patience(r)
-		defer cancel()
-		s.wait(ctx, &waiter{bucket: r.FormValue("bucket"), files: int(number(r, "files")), done: make(chan struct{})})
+		s.wait(r, &waiter{bucket: r.FormValue("bucket"), files: int(number(r, "files")), done: make(chan struct{})})
 		tell(w, s.state(r.FormValue("bucket")))
 	})
 	mux.HandleFunc("GET /arrival", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := patience(r)
-		defer cancel()
 		bucket, key, after := r.FormValue("bucket"), r.FormValue("key"), number(r, "after")
-		s.wait(ctx, &waiter{bucket: bucket, key: key, after: after, done: make(chan struct{})})
+		s.wait(r, &waiter{bucket: bucket, key: key, after: after, done: make(chan struct{})})
 		tell(w, s.arrival(bucket, key, after))
 	})
 	return mux
@@ -136,10 +134,6 @@ func (s *Server) arrival(bucket, key string, after int64) Arrival {
 func number(r *http.Request, name string) int64 {
 	n, _ := strconv.ParseInt(r.FormValue(name), 10, 64) // what is no number is 0
 	return n
-}
-
-func patience(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(r.Context(), time.Duration(number(r, "ms"))*time.Millisecond)
 }
 
 func tell(w http.ResponseWriter, v any) {
