@@ -105,6 +105,9 @@ func open(ctx context.Context, opt options, progress io.Writer) (_ *harness, err
 		h.opt.cache = filepath.Join(cache, "s3apu-bench")
 	}
 	h.logs, h.home = filepath.Join(h.dir, "logs"), filepath.Join(h.dir, "home")
+	if err := os.RemoveAll(h.states()); err != nil { // of a run that was cut off
+		return nil, err
+	}
 	for _, dir := range []string{h.logs, h.home, h.states()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -117,6 +120,7 @@ func open(ctx context.Context, opt options, progress io.Writer) (_ *harness, err
 			return nil, err
 		}
 		h.opt.agents = []build{b}
+		h.report.version("this module", "commit "+h.versionOf(ctx, "git", "describe", "--always", "--dirty"))
 	}
 	for _, b := range h.opt.agents {
 		h.report.version(b.name, h.versionOf(ctx, b.path, "version"))
@@ -195,16 +199,25 @@ func (h *harness) say(format string, args ...any) {
 // files is a number of files at the scale of this run.
 func (h *harness) files(n int) int { return max(1, int(float64(n)*h.opt.scale)) }
 
-// works does the works. One that fails is told in the report, and does not stop the others.
+// works does the works. One that fails is told in the report, and does not stop the others. The file of the report is
+// written after each of them.
 func (h *harness) works(ctx context.Context) error {
 	for _, name := range h.opt.work {
 		h.say("work: %s", name)
-		if err := workNamed(name).run(h, ctx); err != nil {
-			if ctx.Err() != nil {
-				return errors.Join(ctx.Err(), err)
-			}
+		err := workNamed(name).run(h, ctx)
+		if ctx.Err() != nil {
+			h.report.failed(name, errors.New("interrupted"))
+		} else if err != nil {
 			h.say("%s failed: %v", name, err)
 			h.report.failed(name, err)
+		}
+		if h.opt.out != "" {
+			if err := os.WriteFile(h.opt.out, []byte(h.report.markdown()), 0o644); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	return nil

@@ -48,17 +48,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer h.close()
-	if err := h.works(ctx); err != nil {
-		return err
-	}
-	text := h.report.markdown()
-	if opt.out != "" {
-		if err := os.WriteFile(opt.out, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	_, err = io.WriteString(os.Stdout, text)
-	return err
+	err = h.works(ctx) // what was measured before it was interrupted is worth to be seen
+	_, werr := io.WriteString(os.Stdout, h.report.markdown())
+	return errors.Join(err, werr)
 }
 
 // options are what the command line says.
