@@ -118,6 +118,13 @@ func parse(args []string) (options, error) {
 			return opt, fmt.Errorf("no such peer: %q; there are %s", p, strings.Join(peerNames(), ", "))
 		}
 	}
+	names := map[string]bool{}
+	for _, b := range opt.agents {
+		if names[b.name] {
+			return opt, fmt.Errorf("two agents are called %q: name them, as in -agent before=PATH", b.name)
+		}
+		names[b.name] = true
+	}
 	if opt.repeats < 1 || opt.scale <= 0 {
 		return opt, errors.New("-repeats and -scale are above 0")
 	}

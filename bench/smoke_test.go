@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 	if len(opt.agents) != 2 || opt.agents[0] != (build{"before", "/a"}) || opt.agents[1] != (build{"agent", "/b"}) || len(opt.work) != 2 || opt.repeats != 1 {
 		t.Errorf("it is read as %+v", opt)
 	}
-	for _, args := range [][]string{{"-work", "warm"}, {"-peers", "nobody"}, {"-repeats", "0"}, {"cold"}} {
+	for _, args := range [][]string{{"-work", "warm"}, {"-peers", "nobody"}, {"-repeats", "0"}, {"cold"}, {"-agent", "/a", "-agent", "/b"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q is taken", args)
 		}
