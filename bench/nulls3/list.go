@@ -15,6 +15,7 @@ import (
 const (
 	maxKeys    = 1000 // of a page (Amazon S3 API Reference, ListObjectsV2)
 	timeFormat = "2006-01-02T15:04:05.000Z"
+	entryBytes = 256 // of an object in a page, with some room for its key; a guess
 )
 
 // listing is one page of a listing on its way into XML.
@@ -65,6 +66,7 @@ func (s *Server) listObjects(r *request) {
 // fill collects the page. A common prefix counts as one key and stands where it belongs in their order.
 func (l *listing) fill(b *bucket) {
 	keys := b.keys()
+	l.keys.Grow(min(l.most, len(keys)) * entryBytes)
 	i, _ := slices.BinarySearch(keys, max(l.prefix, l.after))
 	for i < len(keys) && strings.HasPrefix(keys[i], l.prefix) {
 		key := keys[i]
@@ -135,14 +137,20 @@ func (l *listing) text(w *bytes.Buffer, s string) {
 		return
 	}
 	const hexDigits = "0123456789ABCDEF"
+	from := 0 // of what need not be encoded
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '~', c == '/':
-			w.WriteByte(c)
-		default:
+		if c := s[i]; !plain(c) {
+			w.WriteString(s[from:i])
 			w.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
+			from = i + 1
 		}
 	}
+	w.WriteString(s[from:])
+}
+
+// plain reports whether a byte stands for itself in a percent-encoded name (RFC 3986, section 2.3, and the slash).
+func plain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.' || c == '~' || c == '/'
 }
 
 func (l *listing) document(bucket string, two bool) []byte {

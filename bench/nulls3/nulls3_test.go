@@ -85,7 +85,7 @@ func list(t *testing.T, b *bucket.Bucket, prefix protocol.Key, delimiter string,
 func TestListing(t *testing.T) {
 	b, _, _ := serve(t, 0)
 	var want []string
-	for i := range 2500 { // three pages
+	for i := range 1100 { // two pages
 		want = append(want, fmt.Sprintf("in/d%02d/%04d", i%50, i))
 	}
 	want = append(want, "in/a b&<\"é", "in/d07", "in/d07!", "in/d070/x", "zz")
@@ -100,9 +100,9 @@ func TestListing(t *testing.T) {
 	if got := list(t, b, "in/d07/", "", ""); !slices.Equal(got, below) {
 		t.Errorf("below in/d07/ there is %q", got)
 	}
-	rest := slices.DeleteFunc(slices.Clone(want), func(k string) bool { return k <= "in/d33/1233" })
-	if got := list(t, b, "", "", "in/d33/1233"); !slices.Equal(got, rest) {
-		t.Errorf("behind in/d33/1233 there are %d keys, not %d", len(got), len(rest))
+	rest := slices.DeleteFunc(slices.Clone(want), func(k string) bool { return k <= "in/d33/1033" })
+	if got := list(t, b, "", "", "in/d33/1033"); !slices.Equal(got, rest) {
+		t.Errorf("behind in/d33/1033 there are %d keys, not %d", len(got), len(rest))
 	}
 	var groups []string
 	for _, k := range want {
