@@ -110,7 +110,13 @@ func orDefault(n, otherwise int) int {
 func (h *harness) command(ctx context.Context, name, path string, args, env []string, hide job) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.home, "TMPDIR=" + os.TempDir()}, env...)
-	shown := filepath.Base(path) + " " + strings.Join(args, " ")
+	shown := filepath.Base(path)
+	for _, a := range args {
+		if a == "" {
+			a = `""`
+		}
+		shown += " " + a
+	}
 	for _, r := range [][2]string{{hide.dir, "DIR"}, {hide.endpoint, "ENDPOINT"}, {hide.bucket, "BUCKET"}} {
 		if r[0] != "" {
 			shown = strings.ReplaceAll(shown, r[0], r[1])

@@ -190,15 +190,26 @@ func (r *report) markdown() string {
 	return w.String()
 }
 
-// shown is a command line as a shell would take it.
+// shown is a command line as a shell would take it, without the folders and files of this machine.
 func shown(args []string) string {
-	quoted := slices.Clone(args)
-	for i, a := range quoted {
-		if a == "" || strings.ContainsAny(a, " \t*?'\"") {
-			quoted[i] = strconv.Quote(a)
+	var words []string
+	hide := false
+	for _, a := range args {
+		switch {
+		case hide:
+			name, _, named := strings.Cut(a, "=")
+			a = "PATH"
+			if named {
+				a = name + "=PATH"
+			}
+		case a == "" || strings.ContainsAny(a, " \t*?'\""):
+			a = strconv.Quote(a)
 		}
+		flag := strings.TrimLeft(a, "-")
+		hide = !hide && (flag == "dir" || flag == "cache" || flag == "out" || flag == "agent")
+		words = append(words, a)
 	}
-	return strings.Join(quoted, " ")
+	return strings.Join(words, " ")
 }
 
 func (r *result) write(p func(string, ...any)) {

@@ -68,6 +68,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestShownHidesPaths(t *testing.T) {
+	got := shown([]string{"-agent", "before=/home/x/a", "-peers", "", "-dir", "/data", "-quick"})
+	if want := `-agent before=PATH -peers "" -dir PATH -quick`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestVerdicts: bars are held against the last build, and against the best peer that got through.
 func TestVerdicts(t *testing.T) {
 	runs := func(walls ...float64) []outcome {

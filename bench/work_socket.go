@@ -62,10 +62,15 @@ func (h *harness) workSocket(ctx context.Context) error {
 	}
 	h.report.note(w.String())
 	last := all[h.opt.agents[len(h.opt.agents)-1].name]
-	best := windows[0]
-	for _, n := range windows {
-		if median(last[n].p99) <= socketP99 && median(last[n].rate) > median(last[best].rate) {
-			best = n
+	best := 0 // the fastest of those that answer in time, or of all if none does
+	for _, inTime := range []bool{true, false} {
+		for _, n := range windows {
+			if (!inTime || median(last[n].p99) <= socketP99) && (best == 0 || median(last[n].rate) > median(last[best].rate)) {
+				best = n
+			}
+		}
+		if best != 0 {
+			break
 		}
 	}
 	rate, p99 := median(last[best].rate), median(last[best].p99)
