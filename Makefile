@@ -6,7 +6,7 @@ export S3APU_TORTURE := 1
 export S3APU_E2E_BIN ?= $(HOME)/.cache/s3apu-ci/bin
 SEED ?= 0
 
-.PHONY: torture churn churn-long kills failpoints torn outage renames queue storm
+.PHONY: torture churn churn-long kills failpoints torn outage renames queue storm bench bench-micro
 
 torture: churn churn-long kills failpoints torn outage renames queue storm
 
@@ -45,3 +45,12 @@ queue:
 # 20,000 files in new folders while the kernel keeps 16 events, and too few watches until there are enough (as root)
 storm:
 	go test -count=1 -v -timeout 30m -run '^(TestStorm|TestWatchLimit)$$' ./internal/e2e
+
+# The agent against its peers, every work three times, into docs/performance-run.md; some hours. BENCH='-quick' or
+# BENCH='-work cold,latency -agent before=PATH -agent after=PATH' say otherwise
+bench:
+	go run ./bench -out docs/performance-run.md $(BENCH)
+
+# Codec, queue, ledger, walk and worker alone, six times each, for benchstat
+bench-micro:
+	@go test -run='^$$' -bench=. -benchmem -count=6 -timeout=60m ./protocol ./queue ./feeder ./worker ./internal/bucket

@@ -26,3 +26,6 @@ func WithHeal(o Options) Options {
 
 // Break lets the store of q break as if the disk had answered err.
 func Break(q *Queue, err error) { q.store.Load().guard.freeze(err) }
+
+// Pause is how long Run of q has nothing to do.
+func Pause(q *Queue) time.Duration { return q.pause() }

@@ -44,3 +44,28 @@ func TestFakeTime(t *testing.T) {
 		must(t, q.Close())
 	})
 }
+
+// TestNothingToTakeBackIsNothingToDo: when the only lease has been settled and its time has come, Run looks once and then
+// sleeps until there is another one.
+func TestNothingToTakeBackIsNothingToDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, err := queue.Open("q", queue.WithFS(queue.Options{}, vfs.NewMem()))
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- q.Run(ctx) }()
+		must(t, q.Put(ctx, upl("a")))
+		ds, err := q.Lease(ctx, bucket, 30, 0, time.Minute)
+		must(t, err)
+		_, err = q.Settle(ctx, []protocol.Result{{Delivery: ds[0]}})
+		must(t, err)
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // the bubble's clock: Run has done what it does
+		synctest.Wait()
+		if d := queue.Pause(q); d < 24*time.Hour {
+			t.Errorf("with no lease out, Run looks again after %v", d)
+		}
+		cancel()
+		must(t, <-ran)
+		must(t, q.Close())
+	})
+}

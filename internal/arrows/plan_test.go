@@ -65,8 +65,8 @@ var plan = []room{
 		// the churn in one process, and what its workers tell; the books of an agent that has ended
 		tests: []string{"internal/cli", "agent", "worker", "queue"}},
 	{dir: "internal/arrows", why: "the plan imports nothing"},
-	{dir: "bench", why: "the harness measures the built binaries from outside",
-		may: []string{"protocol", "queue", "feeder", "worker", "internal/bucket", "internal/s3servers"}},
+	{dir: "bench", why: "the harness measures the built binaries from outside, and speaks to the agent over its socket",
+		may: []string{"protocol"}, tests: []string{"internal/bucket"}},
 }
 
 // foreign says who may import a module that is not ours. A module without a row may be imported by nobody, so that a
@@ -77,7 +77,7 @@ var foreign = []struct {
 	rooms  []string // code and tests of these rooms; nil: tests only, of any room
 }{
 	{"github.com/aws/", "only internal/bucket speaks to S3, so that errors are classified in one place",
-		[]string{"internal/bucket", "internal/e2e", "bench"}},
+		[]string{"internal/bucket", "internal/e2e"}},
 	{"github.com/minio/crc64nvme", "checksums of S3 are computed where S3 is spoken",
 		[]string{"internal/bucket"}},
 	{"github.com/cockroachdb/pebble/v2", "only the queue knows its engine, so that a second one can take its place",

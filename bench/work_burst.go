@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	burstFiles   = 20_000
+	burstFolders = 500
+	burstParents = 25 // one in so many is a parent of others
+	// silence is how long nothing may arrive until what is missing counts as lost. A guess: far above any gap that was seen.
+	silence = 20 * time.Second
+)
+
+// workBurst writes 20,000 files into 500 new folders as fast as it can, below a folder that is watched.
+func (h *harness) workBurst(ctx context.Context) error {
+	n, folders := h.files(burstFiles), h.files(burstFolders)
+	var all []contender
+	lost := map[string]int{}
+	rates := map[string][]float64{}
+	for _, c := range h.watchers() {
+		c.run = func(ctx context.Context, _ int) (o outcome, err error) {
+			w, err := h.watch(ctx, c.name)
+			if err != nil {
+				return o, err
+			}
+			defer func() { err = errors.Join(err, w.close()) }()
+			before, err := h.null.state(ctx, w.job.bucket, 0, 0)
+			if err != nil {
+				return o, err
+			}
+			was, began := w.proc.now(), time.Now()
+			if err := burst(ctx, w.job.dir, n, folders); err != nil {
+				return o, err
+			}
+			wrote := time.Since(began)
+			files, last, err := h.drained(ctx, w.job.bucket, before.Files+n)
+			if err != nil {
+				return o, err
+			}
+			files -= before.Files
+			now := w.proc.now()
+			o.wall, o.cpu, o.peak = last.Sub(began), now.cpu-was.cpu, now.peak
+			rate := float64(files) / o.wall.Seconds()
+			lost[c.name] += n - files
+			rates[c.name] = append(rates[c.name], rate)
+			o.note = fmt.Sprintf("%d lost; %.0f files/s from the first write to the last arrival, %.2f s of it writing", n-files, rate, wrote.Seconds())
+			return o, nil
+		}
+		all = append(all, c)
+	}
+	r, err := h.measure(ctx, fmt.Sprintf("burst of %s files into %d new folders, watched", group(n), folders), n, all)
+	if err != nil {
+		return err
+	}
+	our := r.ours()
+	if our == nil {
+		return nil
+	}
+	h.report.atMost("burst", fmt.Sprintf("files lost in %d bursts", len(our.runs)), float64(lost[our.name]), 0, "")
+	rate := median(rates[our.name])
+	h.burst = rate
+	if h.cold > 0 {
+		h.report.hold("burst", "drain rate ≥ the cold rate", fmt.Sprintf("%.0f/s, cold %.0f/s", rate, h.cold), rate >= h.cold)
+	} else {
+		h.report.bars = append(h.report.bars, bar{"burst", "drain rate ≥ the cold rate", fmt.Sprintf("%.0f/s; cold was not measured", rate), "unknown"})
+	}
+	return nil
+}
+
+// burst makes the folders and writes the files, one folder after the other.
+func burst(ctx context.Context, dir string, n, folders int) error {
+	d := dataset{least: 512, most: 4096}
+	parents, made := max(1, folders/burstParents), 0
+	for f := range folders {
+		at := fmt.Sprintf("p%02d", f%parents)
+		if f >= parents {
+			at = filepath.Join(at, fmt.Sprintf("c%03d", f))
+		}
+		if err := os.Mkdir(filepath.Join(dir, at), 0o755); err != nil {
+			return err
+		}
+		for ; made < n*(f+1)/folders; made++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := d.writeTo(filepath.Join(dir, at, fmt.Sprintf("file-%06d.dat", made)), made, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drained waits until that many files are in the bucket, or nothing comes any more, and returns how many there are and
+// when the last one came.
+func (h *harness) drained(ctx context.Context, bucket string, files int) (int, time.Time, error) {
+	for had := -1; ; {
+		s, err := h.null.state(ctx, bucket, files, silence)
+		if err != nil {
+			return 0, time.Time{}, err
+		}
+		if s.Files >= files || s.Files == had {
+			return s.Files, time.Unix(0, s.Last), nil
+		}
+		had = s.Files
+	}
+}
