@@ -232,6 +232,7 @@ func (q *Queue) do(ctx context.Context, op string, mode commitMode, f func(t *tx
 // returned function, which waits until t is durable as mode says.
 func (q *Queue) commit(t *tx, mode commitMode) (wait func(op string) error) {
 	if t.b.Empty() {
+		t.swept = false // it was looked through, and nothing was to be done
 		t.abort()
 		return func(string) error { return nil }
 	}
