@@ -45,8 +45,9 @@ func (t *task) recognise(ctx context.Context, rel string, st protocol.Stat, obj 
 	case !strings.EqualFold(etag, obj.ETag): // also what could not be read
 		return nil, nil
 	}
+	// The ETag is cloned, for it would keep the texts of the whole page in memory.
 	row := &protocol.Entry{Bucket: t.folder.Bucket, Key: t.key(rel), Verb: protocol.Upl, Source: t.path(rel), Stat: st,
-		ETag: obj.ETag, PartSize: partSize, Put: obj.Modified.UnixNano()}
+		ETag: strings.Clone(obj.ETag), PartSize: partSize, Put: obj.Modified.UnixNano()}
 	if partSize == 0 {
 		row.MD5 = etag
 	}

@@ -288,7 +288,7 @@ func (s *scan) missRow(ctx context.Context, f facts, rel string, met bool) error
 		s.survey.lost(rel)
 		s.report.Frozen++
 	case len(s.doomed) < s.remembers:
-		s.doomed = append(s.doomed, f.row.Key)
+		s.doomed = append(s.doomed, protocol.Key(strings.Clone(string(f.row.Key)))) // else all of the row is kept
 	default:
 		s.more++
 	}

@@ -134,8 +134,7 @@ func newScan(ctx context.Context, t *task, rel string, opt ScanOptions) *scan {
 	if opt.Deep {
 		s.levels = max(t.folder.Depth-depthOf(rel), 0)
 	}
-	s.walker = walker{root: t.folder.Root, prefix: t.prefix, layout: t.layout, links: t.links, match: t.folder.Match,
-		visit: func(w *found) error { return s.visit(ctx, w) }}
+	s.walker = walker{root: t.folder.Root, prefix: t.prefix, layout: t.layout, links: t.links, match: t.folder.Match}
 	prefix := protocol.Key(base)
 	s.rows = &stream[*protocol.Entry]{base: base, shallow: s.levels == 1, fresh: freshFor,
 		keyOf: func(e *protocol.Entry) protocol.Key { return e.Key },
@@ -179,7 +178,7 @@ func (s *scan) run(ctx context.Context, rel string) error {
 	if s.listing {
 		s.degrade(ctx, s.objs.start())
 	}
-	if err := s.walker.walk(ctx, rel, s.levels); err != nil {
+	if err := s.walker.ahead(ctx, rel, s.levels, func(w *found) error { return s.visit(ctx, w) }); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -25,8 +25,9 @@ var errEncoding = errors.New("a row of the store cannot be what was written")
 
 // decoder reads fields until the first error, and zeros after it.
 type decoder struct {
-	b   []byte
-	err error
+	b    []byte
+	err  error
+	text string // ends as b does; the texts of the fields are parts of it. Empty: each is a copy
 }
 
 // check notes an error about what unless ok.
@@ -82,9 +83,13 @@ func (d *decoder) string() string {
 	if d.err != nil {
 		return ""
 	}
-	s := string(d.b[:n])
+	at := len(d.text) - len(d.b)
+	b := d.b[:n]
 	d.b = d.b[n:]
-	return s
+	if d.text != "" {
+		return d.text[at : at+int(n)] //nolint:gosec // n is at most a length
+	}
+	return string(b)
 }
 
 const (
@@ -148,9 +153,17 @@ func shortHex(s string) ([]byte, bool) {
 
 // decodeEntry is the inverse of [appendEntry].
 func decodeEntry(id protocol.ObjectID, b []byte) (*protocol.Entry, error) {
-	d := decoder{b: b}
+	e := new(protocol.Entry)
+	if err := (&decoder{b: b}).entry(id, e); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// entry reads the entry of an object.
+func (d *decoder) entry(id protocol.ObjectID, e *protocol.Entry) error {
 	d.version(entryVersion)
-	e := &protocol.Entry{Bucket: id.Bucket, Key: id.Key, Verb: protocol.Verb(d.byte())}
+	*e = protocol.Entry{Bucket: id.Bucket, Key: id.Key, Verb: protocol.Verb(d.byte())}
 	e.Source = d.string()
 	e.Stat = d.stat()
 	e.ETag = d.hex("")
@@ -159,10 +172,7 @@ func decodeEntry(id protocol.ObjectID, b []byte) (*protocol.Entry, error) {
 	e.VersionID = d.string()
 	e.Put = d.int()
 	d.end()
-	if d.err != nil {
-		return nil, d.err
-	}
-	return e, nil
+	return d.err
 }
 
 func (d *decoder) stat() protocol.Stat {

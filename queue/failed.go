@@ -95,7 +95,8 @@ func (q *Queue) Pending(id protocol.ObjectID) (rec Record, found bool, err error
 func (q *Queue) Records(ctx context.Context, bucket string, prefix, after protocol.Key) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		c, on := q.times(), true
-		err := q.scan(ctx, spaceRecord, bucket, prefix, after, func(id protocol.ObjectID, v []byte) (bool, error) {
+		err := q.scan(ctx, spaceRecord, bucket, prefix, after, func(key, v []byte) (bool, error) {
+			id := protocol.ObjectID{Bucket: bucket, Key: protocol.Key(key)}
 			r, err := decodeRecord(id, v)
 			on = err != nil || yield(r.view(c), nil)
 			return on && err == nil, err

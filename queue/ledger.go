@@ -36,13 +36,18 @@ func (q *Queue) Entry(id protocol.ObjectID) (*protocol.Entry, error) {
 
 // Ledger yields the rows of a bucket, in the order of the keys (the order of LIST), whose keys begin with prefix and are
 // greater than after, as they are at one moment. Memory stays flat, but what is deleted meanwhile takes room on the disk
-// until the iteration ends. Breaking off is fine; an error is the last thing yielded.
+// until the iteration ends. Breaking off is fine; an error is the last thing yielded. A row is good until
+// the next one is asked for. Its texts are good for ever, but they are one string: who keeps one of them clones it.
 func (q *Queue) Ledger(ctx context.Context, bucket string, prefix, after protocol.Key) iter.Seq2[*protocol.Entry, error] {
 	return func(yield func(*protocol.Entry, error) bool) {
 		on := true
-		err := q.scan(ctx, spaceLedger, bucket, prefix, after, func(id protocol.ObjectID, v []byte) (bool, error) {
-			e, err := decodeEntry(id, v)
-			on = err != nil || yield(e, nil)
+		var text []byte
+		var row protocol.Entry
+		err := q.scan(ctx, spaceLedger, bucket, prefix, after, func(key, v []byte) (bool, error) {
+			text = append(append(text[:0], key...), v...)
+			all := string(text)
+			err := (&decoder{b: v, text: all}).entry(protocol.ObjectID{Bucket: bucket, Key: protocol.Key(all[:len(key)])}, &row)
+			on = err != nil || yield(&row, nil)
 			return on && err == nil, err
 		})
 		if err != nil && on {
@@ -85,9 +90,9 @@ func (q *Queue) Forget(ctx context.Context, ids ...protocol.ObjectID) error {
 // ctxEvery is how many rows a scan reads between two looks at its context; a guess: below a millisecond.
 const ctxEvery = 256
 
-// scan gives the rows of a space and bucket to f, as they are at one moment, until f returns false or an error.
+// scan gives the keys and values of a space and bucket to f, as they are at one moment, until f returns false or an error.
 func (q *Queue) scan(ctx context.Context, space byte, bucket string, prefix, after protocol.Key,
-	f func(id protocol.ObjectID, val []byte) (bool, error),
+	f func(key, val []byte) (bool, error),
 ) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -103,7 +108,7 @@ func (q *Queue) scan(ctx context.Context, space byte, bucket string, prefix, aft
 		low = append(append(head[:len(head):len(head)], after...), 0)
 	}
 	return q.opError("read the store", q.walk(ctx, low, high, func(key, val []byte) (bool, error) {
-		return f(protocol.ObjectID{Bucket: bucket, Key: protocol.Key(key[len(head):])}, val)
+		return f(key[len(head):], val)
 	}))
 }
 

@@ -3,17 +3,14 @@ package watcher
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
 
-const (
-	listBatch  = 1024 // names read at a time
-	watchTries = 3    // a guess: times a folder may change under our hands in a row
-)
+// watchTries is how many times a folder may change under our hands in a row; a guess.
+const watchTries = 3
 
 // stop is a folder on the way of a visit.
 type stop struct {
@@ -131,23 +128,11 @@ func (k *keeper) list(path string, found func(child string)) error {
 	if err := enterable(k.w.full(path)); err != nil {
 		return err
 	}
-	for {
-		entries, err := f.ReadDir(listBatch)
-		for _, e := range entries {
-			if !e.IsDir() {
-				continue
-			}
-			if child := join(path, e.Name()); k.w.watchable(child) && !k.w.skip(child, true) {
-				found(child)
-			}
+	return foldersIn(f, func(name string) {
+		if child := join(path, name); k.w.watchable(child) && !k.w.skip(child, true) {
+			found(child)
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // enterable reports why nothing in a folder can be looked at, although its names may be readable; else nil.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -63,6 +62,7 @@ type listing struct {
 	delimiter string
 	after     protocol.Key
 	pages     chan page
+	reader    pageReader
 
 	last    protocol.Key // the last key given out
 	started bool         // last is set
@@ -97,55 +97,65 @@ func (l *listing) fetch(ctx context.Context) {
 
 // one fetches a page and returns it with the token of the next, which is nil for the last.
 func (l *listing) one(ctx context.Context, in *s3.ListObjectsV2Input) (page, *string) {
-	out, err := l.b.api.ListObjectsV2(ctx, in)
+	out, err := l.b.api.ListObjectsV2(ctx, in, s3.WithAPIOptions(l.reader.option))
 	if err != nil {
 		return page{err: l.b.fail(ctx, opList, l.prefix, err)}, nil
 	}
-	objects, err := l.merge(out)
+	got := l.reader.page
+	if got == nil {
+		got, err = fromSDK(out)
+	}
+	var objects []protocol.Object
+	if err == nil {
+		objects, err = l.merge(got)
+	}
 	if err != nil {
 		return page{err: l.b.unreadable(opList, l.prefix, err)}, nil
 	}
-	if out.IsTruncated == nil || !*out.IsTruncated {
+	if !got.more {
 		return page{objects: objects}, nil
 	}
-	next := out.NextContinuationToken
-	if deref(next) == "" || len(objects) == 0 && deref(next) == deref(in.ContinuationToken) {
+	if got.token == "" || len(objects) == 0 && got.token == deref(in.ContinuationToken) {
 		return page{err: l.b.unreadable(opList, l.prefix, errors.New("the listing breaks off: the server says that there is more, but not where"))}, nil
 	}
-	return page{objects: objects}, next
+	return page{objects: objects}, &got.token
+}
+
+// fromSDK is a page that the SDK has read.
+func fromSDK(out *s3.ListObjectsV2Output) (*listed, error) {
+	l := &listed{more: aws.ToBool(out.IsTruncated), token: deref(out.NextContinuationToken)}
+	for i := range out.Contents {
+		c := &out.Contents[i]
+		key, err := unescape(c.Key, out.EncodingType)
+		if err != nil {
+			return nil, err
+		}
+		l.objects = append(l.objects, protocol.Object{Key: protocol.Key(key), Size: aws.ToInt64(c.Size), ETag: trimETag(c.ETag),
+			Modified: aws.ToTime(c.LastModified)})
+	}
+	for i := range out.CommonPrefixes {
+		key, err := unescape(out.CommonPrefixes[i].Prefix, out.EncodingType)
+		if err != nil {
+			return nil, err
+		}
+		l.folders = append(l.folders, key)
+	}
+	return l, nil
 }
 
 // merge puts the objects and common prefixes of an answer into one order, and leaves out what was there before: a server
 // may repeat a common prefix on the next page.
-func (l *listing) merge(out *s3.ListObjectsV2Output) ([]protocol.Object, error) {
-	objects := make([]protocol.Object, 0, len(out.Contents)+len(out.CommonPrefixes))
-	c, f := out.Contents, out.CommonPrefixes
-	var ckey, fkey string
-	var haveC, haveF bool
-	for {
-		var err error
-		if !haveC && len(c) > 0 {
-			if ckey, err = unescape(c[0].Key, out.EncodingType); err != nil {
-				return nil, err
-			}
-			haveC = true
-		}
-		if !haveF && len(f) > 0 {
-			if fkey, err = unescape(f[0].Prefix, out.EncodingType); err != nil {
-				return nil, err
-			}
-			haveF = true
-		}
+func (l *listing) merge(in *listed) ([]protocol.Object, error) {
+	objects, c, f := in.objects[:0], in.objects, in.folders
+	if len(f) > 0 {
+		objects = make([]protocol.Object, 0, len(c)+len(f))
+	}
+	for len(c) > 0 || len(f) > 0 {
 		var o protocol.Object
-		switch {
-		case haveC && (!haveF || ckey < fkey):
-			o = protocol.Object{Key: protocol.Key(ckey), Size: aws.ToInt64(c[0].Size), ETag: trimETag(c[0].ETag), Modified: aws.ToTime(c[0].LastModified)}
-			c, haveC = c[1:], false
-		case haveF:
-			o = protocol.Object{Key: protocol.Key(fkey), Folder: true, Modified: time.Time{}}
-			f, haveF = f[1:], false
-		default:
-			return objects, nil
+		if len(c) > 0 && (len(f) == 0 || string(c[0].Key) < f[0]) {
+			o, c = c[0], c[1:]
+		} else {
+			o, f = protocol.Object{Key: protocol.Key(f[0]), Folder: true}, f[1:]
 		}
 		if l.started && o.Key <= l.last {
 			if o.Key == l.last {
@@ -156,4 +166,5 @@ func (l *listing) merge(out *s3.ListObjectsV2Output) ([]protocol.Object, error) 
 		l.last, l.started = o.Key, true
 		objects = append(objects, o)
 	}
+	return objects, nil
 }
