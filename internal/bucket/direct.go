@@ -30,6 +30,11 @@ import (
 // (s3shared.Add100Continue); at that size its share of the CPU is small.
 const directLimit = 2 << 20
 
+// oneWrite is the size of a body, in bytes, up to which it is copied, so that net/http sends headers and body in one write: it does
+// so with bodies only that it knows to be in memory, and what it may still read when the answer is there must not be the caller's.
+// Headers and body together fit into the write buffer of [NewTransport].
+const oneWrite = 48 << 10
+
 // unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
 const unsigned = "UNSIGNED-PAYLOAD"
 
@@ -68,7 +73,7 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if err != nil {
 		return out, nil, false // the SDK will meet it too, and has words for it
 	}
-	resp, err := b.http.Do(req)
+	resp, err := b.http.send(req, sent.body != nil)
 	sent.give()
 	if err != nil {
 		return out, &outcome{err: err}, false
@@ -127,9 +132,16 @@ func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h
 	req := &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 	sent := &lent{}
-	if size > 0 {
+	switch {
+	case size > oneWrite:
 		sent.body = &exact{r: body, size: size}
 		req.Body = sent
+	case size > 0:
+		content := make([]byte, size)
+		if _, err := io.ReadFull(body, content); err != nil {
+			return nil, nil, err
+		}
+		req.Body = io.NopCloser(bytes.NewReader(content))
 	}
 	now := time.Now().Add(time.Duration(b.signer.skew.Load()))
 	return req.WithContext(ctx), sent, b.signer.sign(ctx, keys, req, hash, "s3", at.region, now)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"s3apu/internal/bucket"
@@ -46,9 +47,9 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 // The beginning of an upload in parts is asked for once in a call: each answer that is lost may leave an upload that nobody
 // knows, and only the caller has written down that there may be one.
 func TestUploadIsBegunOnce(t *testing.T) {
-	n := 0 // requests come one after another
+	var n atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		n++
+		n.Add(1)
 		panic(http.ErrAbortHandler)
 	}))
 	defer srv.Close()
@@ -57,7 +58,7 @@ func TestUploadIsBegunOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if _, err := b.StartUpload(t.Context(), "k", protocol.Headers{}); err == nil || n != 1 {
-		t.Errorf("%d uploads were begun: %v", n, err)
+	if _, err := b.StartUpload(t.Context(), "k", protocol.Headers{}); err == nil || n.Load() != 1 {
+		t.Errorf("%d uploads were begun: %v", n.Load(), err)
 	}
 }
