@@ -135,7 +135,7 @@ func Defaults() Config {
 		StateDir: "/var/lib/s3apu",
 		S3:       S3{FolderObjects: "slash"},
 		Worker: Worker{
-			MaxWorkers:   8, // a guess, to be measured; the seed's was 1 on a 2010 line
+			MaxWorkers:   64, // where 20 ms lie between us and the server it is 3,000 files a second; the seed's was 1 on a 2010 line
 			MaxFiles:     20,
 			MaxRetries:   3,                          // the seed's
 			SlowdownTime: Duration(15 * time.Second), // the seed's

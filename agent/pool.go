@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -67,6 +68,10 @@ func (a *Agent) newPool(name string, b *bucket.Bucket) (*worker.Pool, error) {
 // the stream and the error file.
 func (a *Agent) record(e worker.Event) {
 	d := e.Delivery
+	ctx := context.Background()
+	if e.Err == nil && !a.logs.Worker.Enabled(ctx, slog.LevelDebug) && !a.logs.Events.Enabled(ctx, slog.LevelInfo) {
+		return // nearly always, and so for each file
+	}
 	args := []any{"key", string(d.Key), "bucket", d.Bucket}
 	if d.Source != "" {
 		args = append(args, "source", d.Source)

@@ -22,6 +22,7 @@ type seen struct {
 	next     uint64
 	name     string // "": of an older version
 	deadline int64  // the first of the leases that end by themselves; 0: there is none
+	uploads  bool   // there are rows of multipart uploads
 	total    counts
 	lines    map[string]*line
 }
@@ -51,12 +52,25 @@ func (q *Queue) inspect(st *store, path string, whole bool) (s seen, err error) 
 		return s, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	if s.uploads, err = anyUpload(db); err != nil {
+		return s, err
+	}
 	for valid := it.First(); valid; valid = it.Next() {
 		if err := s.look(it.Key(), it.Value()); err != nil {
 			return s, err
 		}
 	}
 	return s, it.Error()
+}
+
+// anyUpload reports whether there is a row of a multipart upload.
+func anyUpload(db *pebble.DB) (bool, error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceUpload}, UpperBound: []byte{spaceUpload + 1}})
+	if err != nil {
+		return false, err
+	}
+	found := it.First()
+	return found, errors.Join(it.Error(), it.Close())
 }
 
 // look takes in one row.
@@ -154,6 +168,7 @@ func (q *Queue) recover(s seen) error {
 	q.limit = q.next
 	q.clockSaved, q.later, q.unsynced, q.deadline = 0, nil, false, s.deadline
 	q.total, q.lines = s.total, s.lines
+	q.uploads.Store(s.uploads)
 	if q.room != nil {
 		close(q.room)
 		q.room = nil

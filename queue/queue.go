@@ -50,6 +50,8 @@ type Queue struct {
 	place os.FileInfo // of the lock's file, on a real disk
 	puts  [protocol.Del + 1]atomic.Int64
 	store atomic.Pointer[store]
+	// uploads is false as long as there has not been a row of a multipart upload since the store was opened.
+	uploads atomic.Bool
 	// rebuilt is the first number of a store that takes the place of a damaged one; 0: of none.
 	rebuilt uint64
 	doubted bool // a store that showed damage turned out whole; only once is that believed

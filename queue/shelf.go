@@ -10,8 +10,16 @@ import (
 	"s3apu/protocol"
 )
 
-// LoadUpload returns how far the multipart upload of an object has come, or nil if none is under way.
+// LoadUpload returns how far the multipart upload of an object has come, or nil if none is under way. It is asked for each object
+// that is written, and mostly there is not one upload: then it does not look.
 func (q *Queue) LoadUpload(id protocol.ObjectID) (u *protocol.Upload, err error) {
+	if !q.uploads.Load() {
+		if err := q.enter(); err != nil {
+			return nil, err
+		}
+		q.exit()
+		return nil, nil
+	}
 	err = q.fetch("read an upload", idKey(nil, spaceUpload, id), func(v []byte) error {
 		u, err = decodeUpload(id, v)
 		return err
@@ -25,6 +33,7 @@ func (q *Queue) SaveUpload(ctx context.Context, u *protocol.Upload) error {
 	if err := checkID(id); err != nil {
 		return &protocol.Error{Op: "keep an upload", Object: id.String(), Kind: protocol.KindItem, Err: err}
 	}
+	q.uploads.Store(true)
 	failpoint.Here("queue.upload.save")
 	return q.do(ctx, "keep an upload", synced, func(t *tx) error {
 		t.val = appendUpload(t.val[:0], u)

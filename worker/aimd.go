@@ -66,6 +66,14 @@ func (a *aimd) grow(now time.Time) bool {
 	return grown
 }
 
+// bound changes the most.
+func (a *aimd) bound(most int) {
+	if a.limit == a.max || a.limit > most {
+		a.limit = most
+	}
+	a.max = most
+}
+
 // slowed reports whether less than the most is allowed.
 func (a *aimd) slowed() bool { return a.limit < a.max || a.gap > 0 }
 

@@ -2,7 +2,8 @@
 // ([Store]), classifies what came of it and settles them. A [Pool] serves one bucket.
 //
 // It owns: reading local files so that no torn state of one ever becomes visible, the metadata and content types of
-// objects, the pace (AIMD on 503), the pause while a target is down, and what a failure means for an instruction.
+// objects, how many requests there are at once, the pace (AIMD on 503), the pause while a target is down, and what a failure
+// means for an instruction.
 //
 // It promises:
 //   - An object is a state of the file at rest, or is not written. A file is stat'ed before and after it is read; a
@@ -14,7 +15,7 @@
 // How it fails: a failure of an instruction goes back to the Source in a [protocol.Result]; it is not logged here.
 // A fault of the target or of the Source is logged once when it begins and once when it ends, and Run goes on.
 //
-// The way through the source: api.go (what it needs), pool.go (the goroutines), hand.go (one delivery), upload.go,
+// The way through the source: api.go (what it needs), pool.go (the goroutines), deal.go (leases), hand.go (one delivery), upload.go,
 // multipart.go, folder.go (the verbs), file.go and metadata.go (the local side), verdict.go (what a failure means),
-// aimd.go, slots.go and gate.go (the pace and the pause), settler.go, stats.go.
+// climb.go, aimd.go, slots.go and gate.go (how many at once, the pace and the pause), settler.go, stats.go.
 package worker

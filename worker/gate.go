@@ -38,11 +38,14 @@ type gate struct {
 
 	mu        sync.Mutex
 	pace      aimd
+	climb     climb         // sets the most of pace
+	raised    chan struct{} // closed when the limit grows, and made anew
 	maxParts  int
 	lastStart time.Time // of a request, for the pause at the slowest pace
 
 	parked    *parked                        // nil: open
 	opened    chan struct{}                  // closed while open
+	shut      chan struct{}                  // closed while parked
 	alarm     chan struct{}                  // holds one token when the keeper has something to do
 	suspect   error                          // a fault that may be the target's; the keeper probes
 	gap       time.Duration                  // until the next probe; goes back to firstProbe with the first success
@@ -66,14 +69,18 @@ type parked struct {
 }
 
 func newGate(c Config) *gate {
+	first := newClimb(c.MaxWorkers)
 	g := &gate{
 		log:      c.Log,
-		pace:     newAIMD(c.MaxWorkers, c.SlowdownTime),
+		climb:    first,
+		pace:     newAIMD(first.limit, c.SlowdownTime),
 		maxParts: c.Parts,
 		opened:   make(chan struct{}),
+		shut:     make(chan struct{}),
+		raised:   make(chan struct{}),
 		alarm:    make(chan struct{}, 1),
 		gap:      firstProbe,
-		leastRun: max(leastRun, 2*c.MaxWorkers),
+		leastRun: max(leastRun, 2*first.limit),
 		run:      make(map[protocol.ObjectID]struct{}),
 	}
 	g.runLimit = g.leastRun
@@ -84,11 +91,27 @@ func newGate(c Config) *gate {
 
 // begin waits until a small request may start; end follows it.
 func (g *gate) begin(ctx context.Context) error { return g.start(ctx, &g.small) }
-func (g *gate) end()                            { g.stop(&g.small) }
+func (g *gate) end() {
+	used := g.small.release()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.tick(now)
+	if g.parked != nil || g.pace.slowed() {
+		g.climb.restart()
+	} else if g.climb.answered(now, used) {
+		g.follow()
+	}
+}
 
 // beginPart and endPart are the same for a part of a multipart upload.
 func (g *gate) beginPart(ctx context.Context) error { return g.start(ctx, &g.parts) }
-func (g *gate) endPart()                            { g.stop(&g.parts) }
+func (g *gate) endPart() {
+	g.parts.release()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tick(time.Now())
+}
 
 func (g *gate) start(ctx context.Context, s *slots) error {
 	if err := s.acquire(ctx); err != nil {
@@ -109,11 +132,15 @@ func (g *gate) start(ctx context.Context, s *slots) error {
 	return nil
 }
 
-func (g *gate) stop(s *slots) {
-	s.release()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.tick(time.Now())
+// follow makes what the climb has found the most that the pace allows. It needs the lock.
+func (g *gate) follow() {
+	g.pace.bound(g.climb.limit)
+	usual := g.runLimit == g.leastRun
+	g.leastRun = max(leastRun, 2*g.climb.limit)
+	if usual || g.runLimit < g.leastRun {
+		g.runLimit = g.leastRun
+	}
+	g.resize()
 }
 
 // tick and resize need the lock.
@@ -124,7 +151,10 @@ func (g *gate) tick(now time.Time) {
 }
 
 func (g *gate) resize() {
-	g.small.resize(g.pace.limit)
+	if g.small.resize(g.pace.limit) {
+		close(g.raised)
+		g.raised = make(chan struct{})
+	}
 	g.parts.resize(g.pace.share(g.maxParts))
 }
 
@@ -133,7 +163,7 @@ func (g *gate) await(ctx context.Context, k int) error {
 	for {
 		g.mu.Lock()
 		g.tick(time.Now())
-		opened, may, step := g.opened, k < g.pace.limit, g.pace.step
+		opened, may, raised := g.opened, k < g.pace.limit, g.raised
 		g.mu.Unlock()
 		select {
 		case <-opened:
@@ -143,10 +173,26 @@ func (g *gate) await(ctx context.Context, k int) error {
 		if may {
 			return ctx.Err()
 		}
-		if err := sleep(ctx, step); err != nil {
-			return err
+		select {
+		case <-raised:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+}
+
+// limit returns how many requests may be under way.
+func (g *gate) limit() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pace.limit
+}
+
+// shutting returns a channel that is closed while the gate is parked.
+func (g *gate) shutting() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut
 }
 
 // isParked reports whether nothing should be sent now.
@@ -216,6 +262,7 @@ func (g *gate) park(now time.Time, reason error, run bool) {
 	}
 	g.parked = &parked{since: now, reason: reason, run: run, next: now.Add(g.gap)}
 	g.opened = make(chan struct{})
+	close(g.shut)
 	g.ring()
 	if !g.unproven {
 		g.say()
@@ -253,6 +300,7 @@ func (g *gate) unpark() {
 	}
 	g.parked, g.unproven = nil, !g.parked.proven
 	close(g.opened)
+	g.shut = make(chan struct{})
 }
 
 // probed takes in the answer of a probe that began at began: a good one ends a suspicion, a bad one parks or keeps

@@ -14,11 +14,12 @@ import (
 )
 
 // smallFile is the size up to which a file is read into memory once and sent from there. Each hand keeps one buffer
-// that grows to it. In bytes; a guess: above it a second read from the page cache costs less than the memory does.
-const smallFile = 1 << 20
+// that grows to it, and there may be 64 hands. In bytes; a guess: above it a second read from the page cache costs less than the
+// memory does.
+const smallFile = 64 << 10
 
 // hashBuffer is how much of a larger file is read at once for hashing, in bytes; a guess.
-const hashBuffer = 256 << 10
+const hashBuffer = 64 << 10
 
 // hand carries out one delivery after another. It belongs to one goroutine.
 type hand struct {

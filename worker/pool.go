@@ -3,8 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,9 +32,11 @@ type Pool struct {
 
 	// Of the current Run.
 	running atomic.Bool
-	stop    context.Context // Run's: when it ends, nothing more is begun
-	work    context.Context // of what is under way: ends one Grace later
-	record  context.Context // of settling: ends two Graces later
+	stop    context.Context          // Run's: when it ends, nothing more is begun
+	work    context.Context          // of what is under way: ends one Grace later
+	record  context.Context          // of settling: ends two Graces later
+	leased  chan []protocol.Delivery // from lease to deal
+	runs    chan []protocol.Delivery // from deal to the workers
 	lane    chan protocol.Delivery
 	results chan finished
 }
@@ -68,6 +68,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	record, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	p.stop, p.work, p.record = ctx, work, record
+	p.leased, p.runs = make(chan []protocol.Delivery), make(chan []protocol.Delivery)
 	p.lane = make(chan protocol.Delivery, p.cfg.BigFiles) // as many wait as are under way
 	p.results = make(chan finished, unsettled)
 
@@ -91,6 +92,8 @@ func (p *Pool) Run(ctx context.Context) error {
 	for k := range p.cfg.MaxWorkers {
 		workers.Go(func() { p.workOn(k) })
 	}
+	workers.Go(p.lease)
+	workers.Go(p.deal)
 	workers.Go(p.keep)
 	workers.Go(p.sweep)
 
@@ -104,20 +107,15 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// workOn is worker number k: lease, carry out in key order, again.
+// workOn is worker number k: take a run of neighbours, carry it out in key order, again.
 func (p *Pool) workOn(k int) {
 	h := newHand(p, false)
-	fault := p.newFault("lease")
 	for p.gate.await(p.stop, k) == nil {
-		batch, err := p.source.Lease(p.stop, p.cfg.MaxFiles, leaseWait)
-		if err != nil {
-			fault.pause(p.stop, err)
-			continue
+		run, ok := <-p.runs
+		if !ok {
+			return
 		}
-		fault.over()
-		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
-		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
-		for _, d := range batch {
+		for _, d := range run {
 			p.carryOne(h, d)
 		}
 	}
@@ -126,12 +124,12 @@ func (p *Pool) workOn(k int) {
 // carryOne carries d out if the gate allows, hands it to the lane, or gives it back.
 func (p *Pool) carryOne(h *hand, d protocol.Delivery) {
 	if p.gate.begin(p.stop) != nil {
-		p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
+		p.returnUnbegun(d)
 		return
 	}
 	if p.gate.isParked() {
 		p.gate.end()
-		p.giveBack(later(d, protocol.KindUnreachable, "the bucket cannot be worked with at the moment", 0))
+		p.returnUnbegun(d)
 		return
 	}
 	p.stats.active.Add(1)

@@ -46,19 +46,25 @@ func (s *slots) acquire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *slots) release() {
+// release gives a slot back and returns how many were taken until then.
+func (s *slots) release() (used int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	used = s.used
 	s.used--
 	s.serve()
+	return used
 }
 
-// resize changes the number of slots. Those in use above it are not taken away; they are not given out again.
-func (s *slots) resize(size int) {
+// resize changes the number of slots and reports whether there are more now. Those in use above it are not taken away; they are
+// not given out again.
+func (s *slots) resize(size int) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	more = size > s.size
 	s.size = size
 	s.serve()
+	return more
 }
 
 // inUse tells how many slots are taken.

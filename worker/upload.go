@@ -144,7 +144,7 @@ func (u *job) content(ctx context.Context) (io.ReadSeeker, [16]byte, *protocol.E
 		return &guarded{src: u.src, n: size}, sum, e
 	}
 	if int64(len(u.buf)) < size {
-		n := int64(64 << 10)
+		n := int64(16 << 10)
 		for n < size {
 			n *= 2
 		}

@@ -29,6 +29,12 @@ type Bucket struct {
 
 	sending []func(*s3.Options) // options of the requests that carry bodies
 
+	// For the requests that are made without the SDK; see direct.go.
+	http       *watched
+	signer     *signer
+	signBodies bool                // their hashes are part of the signature
+	where      func() (spot, bool) // false: not known yet; nil: the SDK does everything
+
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 
 	// The folders of the last key that was written, and of the last that was refused: where Probe tries.
@@ -66,11 +72,12 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 		b.rt, b.own = t, true
 	}
 	b.hostStyle = base != nil && !cfg.pathStyle(base)
+	b.http, b.signer = &watched{rt: b.rt, stall: cfg.Stall}, &signer{}
 	opts := s3.Options{
 		Region:                     region,
 		Credentials:                keys.cache,
-		HTTPClient:                 &watched{rt: b.rt, stall: cfg.Stall},
-		HTTPSignerV4:               &signer{},
+		HTTPClient:                 b.http,
+		HTTPSignerV4:               b.signer,
 		Retryer:                    retryer{attempts: cfg.Attempts},
 		UsePathStyle:               cfg.PathStyle,
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
@@ -79,7 +86,8 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 		// Their absence is what we asked for.
 		DisableLogOutputChecksumValidationSkipped: true,
 	}
-	place(&opts, &b.cfg, base)
+	b.where = place(&opts, &b.cfg, base)
+	b.signBodies = base != nil && base.Scheme == "http" && !loopback(base)
 	b.api = s3.New(opts)
 	if base != nil && loopback(base) {
 		// As over TLS: nobody can change a body on its way, and its MD5 is signed. Hashing it twice costs more than

@@ -156,7 +156,8 @@ func (k *keyring) again() {
 // signer signs requests. The SDK's keeps the keys that it derives from a secret under the id of the access key alone, and
 // so goes on with the old secret when only that was corrected: with a new secret we take a new one.
 type signer struct {
-	now atomic.Pointer[signing]
+	now  atomic.Pointer[signing]
+	skew atomic.Int64 // how far the SDK takes the server's clock to be ahead of ours, in nanoseconds
 }
 
 type signing struct {
@@ -164,8 +165,13 @@ type signing struct {
 	v4     *v4.Signer
 }
 
-// SignHTTP is what the SDK calls for each request.
+// SignHTTP is what the SDK calls for each request, with the server's time as it believes it to be.
 func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
+	s.skew.Store(int64(time.Until(at)))
+	return s.sign(ctx, c, r, hash, service, region, at, opts...)
+}
+
+func (s *signer) sign(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
 	now := s.now.Load()
 	if now == nil || now.secret != c.SecretAccessKey {
 		now = &signing{c.SecretAccessKey, v4.NewSigner(func(o *v4.SignerOptions) {

@@ -20,6 +20,31 @@ import (
 // fails makes no object. The body may be read more than once, and not after Put has returned.
 func (b *Bucket) Put(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64, sum [md5.Size]byte) (protocol.Receipt, error) {
 	const op = "upload"
+	ctx = counting(ctx)
+	out, first, ok := b.putDirect(ctx, key, h, body, size, sum)
+	if !ok {
+		var err error
+		if out, err = b.putBySDK(ctx, key, h, body, size, sum, first); err != nil {
+			e := b.fail(ctx, op, key, err)
+			b.note(key, e)
+			return protocol.Receipt{}, e
+		}
+	}
+	r := protocol.Receipt{ETag: trimETag(out.etag), VersionID: deref(out.version)}
+	if err := b.verify(op, key, r.ETag, sum, out.sse, out.customer); err != nil {
+		return protocol.Receipt{}, err
+	}
+	b.note(key, nil)
+	return r, nil
+}
+
+// putBySDK makes a PUT by the SDK. first is what its first attempt has brought already, or nil.
+func (b *Bucket) putBySDK(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
+	sum [md5.Size]byte, first *outcome,
+) (stored, error) {
+	if _, err := body.Seek(0, io.SeekStart); err != nil { // the SDK begins where the body stands
+		return stored{}, err
+	}
 	in := &s3.PutObjectInput{
 		Bucket:        &b.name,
 		Key:           (*string)(&key),
@@ -31,19 +56,11 @@ func (b *Bucket) Put(ctx context.Context, key protocol.Key, h protocol.Headers, 
 		ACL:           types.ObjectCannedACL(b.cfg.ACL),
 		StorageClass:  types.StorageClass(b.cfg.StorageClass),
 	}
-	ctx = counting(ctx)
-	out, err := b.api.PutObject(ctx, in, b.sending...)
+	out, err := b.api.PutObject(ctx, in, b.after(first)...)
 	if err != nil {
-		e := b.fail(ctx, op, key, err)
-		b.note(key, e)
-		return protocol.Receipt{}, e
+		return stored{}, err
 	}
-	r := protocol.Receipt{ETag: trimETag(out.ETag), VersionID: deref(out.VersionId)}
-	if err := b.verify(op, key, r.ETag, sum, out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
-		return protocol.Receipt{}, err
-	}
-	b.note(key, nil)
-	return r, nil
+	return stored{out.ETag, out.VersionId, out.ServerSideEncryption, out.SSECustomerAlgorithm}, nil
 }
 
 // verify compares the ETag of an answer with the MD5 of what was sent, where it has to be that MD5: it is not with

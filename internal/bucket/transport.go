@@ -98,6 +98,12 @@ const patience = 10
 
 // Do is what the SDK calls for each attempt.
 func (w *watched) Do(req *http.Request) (*http.Response, error) {
+	return w.send(req, req.Body != nil && req.Body != http.NoBody)
+}
+
+// send makes one attempt. With watch each read of the body counts as a movement; one that is in memory and fits into the write
+// buffer is read at once in any case.
+func (w *watched) send(req *http.Request, watch bool) (*http.Response, error) {
 	attempt(req.Context())
 	stall := w.stall
 	if req.Method == http.MethodPost || req.Header.Get("X-Amz-Copy-Source") != "" {
@@ -109,7 +115,7 @@ func (w *watched) Do(req *http.Request) (*http.Response, error) {
 
 	req = req.WithContext(ctx)
 	var up *upward
-	if req.Body != nil && req.Body != http.NoBody {
+	if watch {
 		up = &upward{ReadCloser: req.Body, pulse: p}
 		req.Body = up
 	}

@@ -1,0 +1,224 @@
+package bucket
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"s3apu/protocol"
+)
+
+// A small PUT costs more than half of its CPU in the SDK's stack of middleware (docs/design/0012). So its first attempt is made
+// here, with the SDK's signer over the same transport, and if S3 answers a plain 200 that is all. Whatever else comes of it, an
+// answer or an error, is given to the SDK as what its own first attempt has brought: it reads it, says what it means and goes on
+// with the second attempt. So there is one meaning of every failure and one way to try again.
+
+// directLimit is the size of a body, in bytes, from which on the SDK asks the server with "Expect: 100-continue" first
+// (s3shared.Add100Continue); at that size its share of the CPU is small.
+const directLimit = 2 << 20
+
+// oneWrite is the size of a body, in bytes, up to which it is copied, so that net/http sends headers and body in one write: it does
+// so with bodies only that it knows to be in memory, and what it may still read when the answer is there must not be the caller's.
+// Headers and body together fit into the write buffer of [NewTransport].
+const oneWrite = 48 << 10
+
+// unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
+const unsigned = "UNSIGNED-PAYLOAD"
+
+// spot is where the objects of a bucket lie, and how requests for them are signed.
+type spot struct {
+	base   url.URL // of the bucket, without a slash at the end
+	region string
+}
+
+// outcome is what an attempt brought.
+type outcome struct {
+	resp *http.Response
+	err  error
+}
+
+// stored is what a successful PUT answers.
+type stored struct {
+	etag, version *string
+	sse           types.ServerSideEncryption
+	customer      *string
+}
+
+// putDirect makes one attempt at a PUT. ok: it succeeded. Else first is what came of it, or nil if nothing was sent; the SDK has
+// to go on from there.
+func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
+	sum [md5.Size]byte,
+) (out stored, first *outcome, ok bool) {
+	if size >= directLimit || b.where == nil || ctx.Err() != nil {
+		return out, nil, false
+	}
+	at, ok := b.where()
+	if !ok {
+		return out, nil, false
+	}
+	req, sent, err := b.directRequest(ctx, at, key, h, body, size, sum)
+	if err != nil {
+		return out, nil, false // the SDK will meet it too, and has words for it
+	}
+	resp, err := b.http.send(req, sent.body != nil)
+	sent.give()
+	if err != nil {
+		return out, &outcome{err: err}, false
+	}
+	if resp.StatusCode != http.StatusOK || !empty(resp) {
+		return out, &outcome{resp: resp}, false
+	}
+	_ = resp.Body.Close() // it was read to its end
+	return stored{
+		etag: header1(resp.Header, "Etag"), version: header1(resp.Header, "X-Amz-Version-Id"),
+		sse:      types.ServerSideEncryption(resp.Header.Get("X-Amz-Server-Side-Encryption")),
+		customer: header1(resp.Header, "X-Amz-Server-Side-Encryption-Customer-Algorithm"),
+	}, nil, true
+}
+
+// directRequest makes the signed request. What of the body is sent is given back by the second result.
+func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
+	sum [md5.Size]byte,
+) (*http.Request, *lent, error) {
+	keys, err := b.keys.cache.Retrieve(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	hash := unsigned
+	if b.signBodies {
+		sha := sha256.New()
+		if _, err := io.CopyN(sha, body, size); err != nil {
+			return nil, nil, err
+		}
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return nil, nil, err
+		}
+		hash = hex.EncodeToString(sha.Sum(nil))
+	}
+	u := at.base
+	if u.Path != "" && u.Path[0] != '/' { // [url.URL.JoinPath] of no path leaves it out
+		u.Path, u.RawPath = "/"+u.Path, ""
+	}
+	u.RawPath = u.EscapedPath() + "/" + escapeKey(key)
+	u.Path += "/" + string(key)
+	head := make(http.Header, 8+len(h.Meta))
+	set := func(name, value string) {
+		if value != "" {
+			head[name] = []string{value}
+		}
+	}
+	set("User-Agent", b.cfg.UserAgent)
+	set("Content-Md5", *contentMD5(sum))
+	set("Content-Type", cmp.Or(h.ContentType, "application/octet-stream")) // what the SDK says where nothing is said
+	set("X-Amz-Acl", b.cfg.ACL)
+	set("X-Amz-Storage-Class", b.cfg.StorageClass)
+	set("X-Amz-Content-Sha256", hash)
+	for name, value := range h.Meta {
+		head[textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name)] = []string{value}
+	}
+	req := &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+	sent := &lent{}
+	switch {
+	case size > oneWrite:
+		sent.body = &exact{r: body, size: size}
+		req.Body = sent
+	case size > 0:
+		content := make([]byte, size)
+		if _, err := io.ReadFull(body, content); err != nil {
+			return nil, nil, err
+		}
+		req.Body = io.NopCloser(bytes.NewReader(content))
+	}
+	now := time.Now().Add(time.Duration(b.signer.skew.Load()))
+	return req.WithContext(ctx), sent, b.signer.sign(ctx, keys, req, hash, "s3", at.region, now)
+}
+
+// header1 returns the value of a header, or nil if it is not there. The name is in canonical form.
+func header1(h http.Header, name string) *string {
+	if v := h[name]; len(v) > 0 {
+		return &v[0]
+	}
+	return nil
+}
+
+// empty reports whether an answer has no body. If it has one the answer is left as it came.
+func empty(resp *http.Response) bool {
+	if resp.ContentLength == 0 {
+		return true
+	}
+	var one [1]byte
+	n, err := io.ReadFull(resp.Body, one[:])
+	if n == 0 && err == io.EOF {
+		return true
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(one[:n]), resp.Body), resp.Body}
+	return false
+}
+
+// after returns the option by which a call of the SDK has first as the outcome of its first attempt.
+func (b *Bucket) after(first *outcome) []func(*s3.Options) {
+	if first == nil {
+		return b.sending
+	}
+	return append(slices.Clip(b.sending), func(o *s3.Options) { o.HTTPClient = &replay{first: first, rest: b.http} })
+}
+
+// replay is a client whose first answer was there before. It is used by one goroutine.
+type replay struct {
+	first *outcome
+	rest  *watched
+}
+
+// Do is what the SDK calls for each attempt.
+func (r *replay) Do(req *http.Request) (*http.Response, error) {
+	if first := r.first; first != nil {
+		r.first = nil
+		return first.resp, first.err
+	}
+	return r.rest.Do(req)
+}
+
+// lent is a body that a transport may read until it is taken back: it may come back to it after the answer.
+type lent struct {
+	mu   sync.Mutex
+	body io.Reader // nil: taken back
+}
+
+func (l *lent) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.body == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return l.body.Read(p)
+}
+
+// Close is of [io.Closer]. The owner closes what is behind it.
+func (l *lent) Close() error {
+	l.give()
+	return nil
+}
+
+// give ends the loan.
+func (l *lent) give() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.body = nil
+}

@@ -1,0 +1,73 @@
+package worker
+
+import "time"
+
+// climb looks for the number of requests at once that is worth its while: as long as all of them are in use it tries more, and goes
+// back if that carries out no more in the same time. The right number depends on how far away the server is, how fast, and on our own
+// processors, so it is measured and not configured. It is a pure struct like aimd, and bounds it: what the server asks for comes first.
+type climb struct {
+	max   int // the most, from 1
+	limit int // now, 1 to max
+
+	began  time.Time // of the window; zero: none has begun
+	done   int       // requests carried out in it
+	last   time.Time // of the last of them
+	area   float64   // requests under way, summed over the seconds
+	before int       // the limit before the last raise, if it is on trial; else 0
+	rate   float64   // what it carried out in a second then
+	rest   time.Time // no raise before that
+	fine   bool      // doubling has brought nothing once: the steps are halves
+}
+
+const (
+	firstClimb  = 8                      // where it begins; a guess: enough for a server nearby
+	climbWindow = 250 * time.Millisecond // the least time of a measurement; a guess: some round trips to another continent
+	climbRounds = 4                      // and the least number of answers for each request at once; a guess
+	climbRest   = 10 * time.Second       // after a raise that was for nothing; a guess: one measurement in forty is a trial
+	climbGain   = 3                      // a raise has to bring a third of its share, a doubling 33 %, or it was for nothing; a guess
+	climbFull   = 0.8                    // share of the limit that must be in use on average; a guess
+)
+
+func newClimb(most int) climb { return climb{max: most, limit: min(most, firstClimb)} }
+
+// answered takes in that one of so many requests was carried out at now. It reports whether the limit has changed.
+func (c *climb) answered(now time.Time, used int) bool {
+	if c.began.IsZero() || now.Before(c.began) {
+		c.start(now)
+	}
+	c.done++
+	c.area += float64(used) * now.Sub(c.last).Seconds()
+	c.last = now
+	took := now.Sub(c.began)
+	if took < climbWindow || c.done < climbRounds*c.limit {
+		return false
+	}
+	rate, busy, before := float64(c.done)/took.Seconds(), c.area >= climbFull*float64(c.limit)*took.Seconds(), c.before
+	c.start(now)
+	c.before = 0
+	switch {
+	case !busy: // there is not more to do: it tells nothing
+		return false
+	case before > 0 && rate < c.rate*(1+float64(c.limit-before)/float64(before*climbGain)):
+		if c.limit = before; c.fine {
+			c.rest = now.Add(climbRest)
+		}
+		c.fine = true
+		return true
+	case c.limit == c.max || now.Before(c.rest):
+		return false
+	}
+	c.before, c.rate = c.limit, rate
+	step := c.limit
+	if c.fine {
+		step = max(1, c.limit/2)
+	}
+	c.limit = min(c.max, c.limit+step)
+	return true
+}
+
+// start begins a measurement.
+func (c *climb) start(now time.Time) { c.began, c.last, c.done, c.area = now, now, 0, 0 }
+
+// restart forgets a measurement that something else has spoilt, such as a wish of the server for fewer requests.
+func (c *climb) restart() { c.began, c.before = time.Time{}, 0 }

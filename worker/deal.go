@@ -1,0 +1,96 @@
+package worker
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"s3apu/protocol"
+)
+
+// A lease is on disk before anybody hears of it, and a worker that waits for a disk does nothing else. So one goroutine leases for
+// all workers, the next deliveries while the last are carried out (lease), and another deals them out (deal).
+
+// lease gets deliveries, as many at a time as are carried out while the next ones come, until Run's context ends.
+func (p *Pool) lease() {
+	defer close(p.leased)
+	fault := p.newFault("lease")
+	var want appetite
+	for p.gate.await(p.stop, 0) == nil {
+		n := want.size(p.gate.limit(), p.cfg.MaxFiles)
+		asked := time.Now()
+		batch, err := p.source.Lease(p.stop, n, leaseWait)
+		if err != nil {
+			fault.pause(p.stop, err)
+			continue
+		}
+		fault.over()
+		if len(batch) == 0 {
+			continue
+		}
+		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
+		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
+		got := time.Now()
+		p.leased <- batch // deal takes whatever comes
+		if len(batch) == n {
+			want.learn(got.Sub(asked), time.Since(got))
+		}
+	}
+}
+
+// deal gives each lease to the workers in runs of neighbours, of a size by which all of them get some of it. While the target is
+// away, and when Run's context ends, what nobody has begun goes back to the queue.
+func (p *Pool) deal() {
+	defer close(p.runs)
+	for batch := range p.leased {
+		limit := p.gate.limit()
+		size := min(p.cfg.MaxFiles, (len(batch)+limit-1)/limit)
+		for len(batch) > 0 {
+			run := batch[:min(size, len(batch))]
+			select {
+			case p.runs <- run:
+				batch = batch[len(run):]
+				continue
+			case <-p.gate.shutting():
+			case <-p.stop.Done():
+			}
+			for _, d := range batch {
+				p.returnUnbegun(d)
+			}
+			batch = nil
+		}
+	}
+}
+
+// returnUnbegun gives back what cannot be begun, because the pool is being stopped or the target is away.
+func (p *Pool) returnUnbegun(d protocol.Delivery) {
+	if p.stop.Err() != nil {
+		p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
+		return
+	}
+	p.giveBack(later(d, protocol.KindUnreachable, "the bucket cannot be worked with at the moment", 0))
+}
+
+// appetite says how many deliveries to lease at a time: enough that no worker waits while the next come, and no more, for what is
+// leased is in the way of what is more urgent. It is a pure struct for one caller at a time.
+type appetite struct{ n int }
+
+// leastLease is the least number for each worker; a guess: with fewer the workers wait for each other's last file.
+const leastLease = 2
+
+// size returns how many to lease for so many workers that take so many files each at a time at most.
+func (a *appetite) size(workers, files int) int {
+	most := workers * files
+	a.n = min(max(a.n, leastLease*workers), most)
+	return a.n
+}
+
+// learn takes in how long a full lease took, and how long it then waited to be dealt out.
+func (a *appetite) learn(took, waited time.Duration) {
+	switch {
+	case waited < took/4: // somebody waited for it, or nearly
+		a.n *= 2
+	case waited > took:
+		a.n -= a.n / 8
+	}
+}
