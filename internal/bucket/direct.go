@@ -78,7 +78,7 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if err != nil {
 		return out, &outcome{err: err}, false
 	}
-	if resp.StatusCode != http.StatusOK || !empty(resp) {
+	if resp.StatusCode != http.StatusOK || !bodiless(resp) {
 		return out, &outcome{resp: resp}, false
 	}
 	_ = resp.Body.Close() // it was read to its end
@@ -155,8 +155,8 @@ func header1(h http.Header, name string) *string {
 	return nil
 }
 
-// empty reports whether an answer has no body. If it has one the answer is left as it came.
-func empty(resp *http.Response) bool {
+// bodiless reports whether an answer has no body. If it has one the answer is left as it came.
+func bodiless(resp *http.Response) bool {
 	if resp.ContentLength == 0 {
 		return true
 	}
