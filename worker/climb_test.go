@@ -28,7 +28,7 @@ func TestClimbFindsTheKnee(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newClimb(64)
-			chance := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
+			chance := rand.New(rand.NewPCG(1, 2))
 			now := time.Unix(1, 0)
 			within, n := 0, 0
 			for end := now.Add(2 * time.Minute); now.Before(end); {
@@ -81,7 +81,7 @@ func TestLatencyIsHidden(t *testing.T) {
 					defer now.Add(-1)
 					for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
 					}
-					time.Sleep(20 * time.Millisecond) // of the bubble's clock
+					<-time.After(20 * time.Millisecond) // of the bubble's clock
 					return nil
 				}
 				r.many("k", 5000)
