@@ -12,7 +12,7 @@ func TestIdleQueueRests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer q.Close() //nolint:errcheck // nothing was written
+	defer q.Close()
 	if err := q.do(t.Context(), "take back leases", lazily, func(t *tx) error { return t.expire() }); err != nil {
 		t.Fatal(err)
 	}
