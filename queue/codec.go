@@ -87,7 +87,7 @@ func (d *decoder) string() string {
 	b := d.b[:n]
 	d.b = d.b[n:]
 	if d.text != "" {
-		return d.text[at : at+int(n)] //nolint:gosec // n is at most a length
+		return d.text[at : at+int(n)]
 	}
 	return string(b)
 }

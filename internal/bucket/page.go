@@ -279,7 +279,7 @@ func (p *pageReader) object() bool {
 	for {
 		name, kind := p.tag()
 		var v span
-		ok := true
+		var ok bool
 		switch {
 		case kind == closes:
 			p.rows = append(p.rows, row)

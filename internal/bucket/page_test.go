@@ -23,7 +23,7 @@ func (a answering) Do(r *http.Request) (*http.Response, error) {
 }
 
 // bySDK reads a page as the SDK does, and with it what the reader made of it first; nil: nothing.
-func bySDK(t *testing.T, body string) (sdk *listed, err error, ours *listed) { //nolint:revive // the error is of the first
+func bySDK(t *testing.T, body string) (sdk, ours *listed, err error) {
 	t.Helper()
 	api := s3.New(s3.Options{Region: "eu-central-1", BaseEndpoint: aws.String("http://127.0.0.1:1"), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), HTTPClient: answering(body), RetryMaxAttempts: 1})
@@ -35,7 +35,7 @@ func bySDK(t *testing.T, body string) (sdk *listed, err error, ours *listed) { /
 	if p.parse() {
 		ours = p.result()
 	}
-	return sdk, err, ours
+	return sdk, ours, err
 }
 
 const (
@@ -86,7 +86,7 @@ func TestPagesAreReadAsTheSDKReadsThem(t *testing.T) {
 		"Nothing":    {"", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want, err, got := bySDK(t, c.body)
+			want, got, err := bySDK(t, c.body)
 			if c.plain != (got != nil) {
 				t.Fatalf("read by us: %v", got)
 			}
@@ -126,7 +126,7 @@ func FuzzPage(f *testing.F) {
 		"<Contents><Key>a&amp;%20</Key><LastModified>2026-01-02T03:04:05Z</LastModified><ETag>&quot;e&quot;</ETag><Size>1</Size></Contents>" +
 		"<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>" + pageTail)
 	f.Fuzz(func(t *testing.T, body string) {
-		want, err, got := bySDK(t, body)
+		want, got, err := bySDK(t, body)
 		if got != nil && err == nil && !samePage(got, want) {
 			t.Fatalf("read as\n%+v\nand by the SDK as\n%+v", got, want)
 		}

@@ -66,7 +66,7 @@ func entity(name string) (rune, bool) {
 		number, base = hex, 16
 	}
 	n, err := strconv.ParseUint(number, base, 16)
-	return rune(n), err == nil && n >= ' ' && utf8.ValidRune(rune(n)) && n < 0xfffe //nolint:gosec // 16 bits
+	return rune(n), err == nil && n >= ' ' && utf8.ValidRune(rune(n)) && n < 0xfffe
 }
 
 // stamp reads a time in the one form that S3 sends, "2006-01-02T15:04:05.000Z", with any number of decimals.
