@@ -28,6 +28,7 @@ type Logs struct {
 	Worker *slog.Logger // also s3_worker_error.log, from WARNING up
 	Events *slog.Logger // only s3_worker_event.log: each transaction that succeeded
 
+	success bool // somebody reads what went well: Events, or Worker at level debug
 	files   []*rotatingFile
 	refused *calmState // what the main log has not been told yet; nil: nothing is kept back
 	folder  *logFolder // nil: there is none
@@ -45,7 +46,7 @@ func OpenLogs(cfg Log, stream io.Writer) (*Logs, error) {
 	if cfg.Format == "json" {
 		base = slog.NewJSONHandler(stream, opt)
 	}
-	l := &Logs{Main: slog.New(base), Events: slog.New(slog.DiscardHandler)}
+	l := &Logs{Main: slog.New(base), Events: slog.New(slog.DiscardHandler), success: level <= slog.LevelDebug || cfg.Folder != ""}
 	quiet := newCalm(base)
 	l.refused = quiet.peers
 	l.Queue, l.Worker = slog.New(quiet).With("room", "queue"), l.Main.With("room", "worker")

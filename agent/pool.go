@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -68,9 +67,8 @@ func (a *Agent) newPool(name string, b *bucket.Bucket) (*worker.Pool, error) {
 // the stream and the error file.
 func (a *Agent) record(e worker.Event) {
 	d := e.Delivery
-	ctx := context.Background()
-	if e.Err == nil && !a.logs.Worker.Enabled(ctx, slog.LevelDebug) && !a.logs.Events.Enabled(ctx, slog.LevelInfo) {
-		return // nearly always, and so for each file
+	if e.Err == nil && !a.logs.success {
+		return // nearly always: no words for each file
 	}
 	args := []any{"key", string(d.Key), "bucket", d.Bucket}
 	if d.Source != "" {
