@@ -157,6 +157,11 @@ func (t *task) settleFile(ctx context.Context, rel string, at place) error {
 		t.busy(rel)
 		return nil
 	}
+	if dir, nested := dirOf(rel); nested {
+		if err := t.unfileWay(ctx, dir); err != nil {
+			return err
+		}
+	}
 	was, err := t.wasFolder(rel, row, rec, ok)
 	if err == nil && was {
 		err = t.clear(ctx, rel, at)
@@ -198,7 +203,7 @@ func (t *task) settleFolder(ctx context.Context, rel string, at place) error {
 	if err := checkKey(t.key(rel), t.layout != plain); err != nil {
 		return t.failName(ctx, rel, true, err)
 	}
-	if err := t.unfile(ctx, rel, at); err != nil {
+	if err := t.unfileWay(ctx, rel); err != nil {
 		return err
 	}
 	key := t.folderKey(rel)

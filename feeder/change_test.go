@@ -51,6 +51,15 @@ func TestChange(t *testing.T) {
 		{"unchanged folder", nil, func(b *bench) { b.mkdir("d") }, none, []string{"d"}, ""},
 		{"chmod of a folder", nil, func(b *bench) { b.mkdir("d") }, func(b *bench) { b.must(os.Chmod(b.path("d"), 0o700)) }, []string{"d"}, "mkd p/d/"},
 
+		{"file in what was a file, before its folder is heard of", nil, func(b *bench) { b.write("d", "1"); b.write("k", "") },
+			func(b *bench) { b.remove("d"); b.write("d/f", "2"); b.write("d/g", "3") }, []string{"d/f", "d/g"}, "del p/d|upl p/d/f|upl p/d/g"},
+		{"folder in what was a file, before its folder is heard of", nil, func(b *bench) { b.write("d", "1"); b.write("k", "") },
+			func(b *bench) { b.remove("d"); b.write("d/e/f", "2") }, []string{"d/e", "d/e/f"}, "del p/d|mkd p/d/e/|upl p/d/e/f"},
+		{"file two folders below what was a file that is on its way", nil, func(b *bench) { b.write("k", "") }, func(b *bench) {
+			b.write("d/e/f", "2")
+			b.q.recs["p/d"] = Record{Instruction: protocol.Instruction{Verb: protocol.Upl, Key: "p/d", Source: b.path("d")}, Hint: true, Leased: true}
+		}, []string{"d/e/f"}, "del p/d|upl p/d/e/f"},
+
 		{"gone file", nil, func(b *bench) { b.write("f", "1"); b.write("g", "") }, func(b *bench) { b.remove("f") }, []string{"f"}, "del p/f"},
 		{"gone, deletes off", func(f *Folder) { f.Delete = false }, func(b *bench) { b.write("f", "1") }, func(b *bench) { b.remove("f") }, []string{"f"}, ""},
 		{"never there", nil, none, none, []string{"f", "a/b/c"}, ""},

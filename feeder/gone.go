@@ -270,7 +270,7 @@ func (t *task) stale(rec Record, rel string) (bool, error) {
 
 // unfile ends the object of a file whose name a folder has now, before anything is written below it. In the plain
 // layout the folder's object takes its place.
-func (t *task) unfile(ctx context.Context, rel string, at place) error {
+func (t *task) unfile(ctx context.Context, rel string) error {
 	if t.layout == plain {
 		return nil
 	}
@@ -296,12 +296,23 @@ func (t *task) unfile(ctx context.Context, rel string, at place) error {
 	if _, ok := t.owns(row); !ok || row.Verb != protocol.Upl {
 		return nil
 	}
-	at.dev = row.Dev // that the name is in use tells enough, whatever is mounted there
+	at := place{dev: row.Dev} // that the name is in use tells enough, whatever is mounted there
 	held, ok, err := t.mayGo(row, at, false)
 	if err != nil || !ok {
 		return err
 	}
 	return t.remove(ctx, row.Key, held || t.hold(1), true)
+}
+
+// unfileWay does that for the folder rel and all above it: what is in a folder may be heard of before the folder is.
+func (t *task) unfileWay(ctx context.Context, rel string) error {
+	for nested := true; nested && !t.unfiled[rel]; rel, nested = dirOf(rel) {
+		if err := t.unfile(ctx, rel); err != nil {
+			return err
+		}
+		t.unfiled[rel] = true
+	}
+	return nil
 }
 
 // postorder puts the object of a folder behind what is below it. Keys are added in their order; memory is one key for

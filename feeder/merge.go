@@ -278,7 +278,7 @@ func (s *scan) missRow(ctx context.Context, f facts, rel string, met bool) error
 	case err != nil:
 		return s.unjudged(err)
 	case at.there && at.stat.IsFolder() && f.row.Verb == protocol.Upl:
-		return s.unfile(ctx, rel, at)
+		return s.unfile(ctx, rel)
 	case at.there && !s.overFile(f.row, at):
 		return nil
 	case s.judge(rel) == frozen:

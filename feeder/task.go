@@ -31,6 +31,8 @@ type task struct {
 	adopt  []*protocol.Entry
 	swept  map[string]bool // the paths that sweep has dealt with; true: the object at the path too, not only what is below
 
+	unfiled map[string]bool // the folders of a change whose names, and those above, are free of objects of files: see unfileWay
+
 	unsafe error  // why deletes were left out
 	judged bool   // the table of mounts was read
 	blind  bool   // and could not be
@@ -46,7 +48,7 @@ type task struct {
 func (f *Feeder) begin(class protocol.Class, limit int) *task {
 	at := looker{root: f.folder.Root, via: f.links}
 	return &task{Feeder: f, looker: at, former: at, class: class, limit: limit, began: time.Now(),
-		swept: map[string]bool{}}
+		swept: map[string]bool{}, unfiled: map[string]bool{}}
 }
 
 // end closes the report and adds it to the sums.
