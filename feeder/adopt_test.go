@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"s3apu/protocol"
 )
@@ -79,6 +80,28 @@ func TestAdopt(t *testing.T) {
 				t.Fatalf("%+v", r)
 			}
 		})
+	}
+}
+
+// What is adopted keeps nothing of the page of the listing in memory, whose texts are one string.
+func TestAdoptedRowsLeaveThePage(t *testing.T) {
+	b := newBench(t, nil)
+	b.write("d/f", "1")
+	b.s.put("p/d/", "", false)
+	b.s.put("p/d/f", "1", false)
+	page := func(key protocol.Key) (etag string) {
+		o := b.s.objs[key]
+		o.etag = strings.Repeat("x", 4096) + o.etag
+		o.etag = o.etag[4096:]
+		b.s.objs[key] = o
+		return o.etag
+	}
+	folder, file := page("p/d/"), page("p/d/f")
+	b.scan("", listed)
+	for key, etag := range map[protocol.Key]string{"p/d/": folder, "p/d/f": file} {
+		if row := b.q.rows[key]; row == nil || row.ETag != etag || unsafe.StringData(row.ETag) == unsafe.StringData(etag) {
+			t.Errorf("%s: the row is %+v, or keeps the page", key, row)
+		}
 	}
 }
 

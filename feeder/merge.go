@@ -213,7 +213,7 @@ func (s *scan) dir(ctx context.Context, w *found, f facts) error {
 			return err // it was made since the scan began
 		}
 		s.adopt = append(s.adopt, &protocol.Entry{Bucket: s.folder.Bucket, Key: key, Verb: protocol.Mkd,
-			Source: s.path(w.rel), Stat: w.stat, ETag: f.obj.ETag, Put: f.obj.Modified.UnixNano()})
+			Source: s.path(w.rel), Stat: w.stat, ETag: strings.Clone(f.obj.ETag), Put: f.obj.Modified.UnixNano()})
 		return s.full(ctx)
 	}
 	return s.mkdir(ctx, w.rel, w.stat)

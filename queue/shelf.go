@@ -33,9 +33,9 @@ func (q *Queue) SaveUpload(ctx context.Context, u *protocol.Upload) error {
 	if err := checkID(id); err != nil {
 		return &protocol.Error{Op: "keep an upload", Object: id.String(), Kind: protocol.KindItem, Err: err}
 	}
-	q.uploads.Store(true)
 	failpoint.Here("queue.upload.save")
 	return q.do(ctx, "keep an upload", synced, func(t *tx) error {
+		q.uploads.Store(true) // under the lock: the store may just have been opened anew
 		t.val = appendUpload(t.val[:0], u)
 		t.set(idKey(nil, spaceUpload, id), t.val)
 		return nil

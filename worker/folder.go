@@ -96,7 +96,7 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		if h.p.cfg.keeps(d.Key, d.Known.Source) {
 			return done{keep: true}, nil // it is told so since the delete was put
 		}
-		lies, ours, e := h.isOurs(ctx, d, key)
+		ours, e := h.isOurs(ctx, d, key)
 		if e != nil {
 			return done{}, e
 		}
@@ -114,8 +114,6 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 		if !ours { // said once, for the row goes
 			h.p.stats.foreign.Add(1)
 			h.p.cfg.Log.Warn("the object of a file that is gone was written by somebody else, and stays", "key", string(key))
-		}
-		if !ours || !lies {
 			return done{}, nil
 		}
 	}
@@ -128,39 +126,45 @@ func (h *hand) remove(ctx context.Context, d *protocol.Delivery) (done, *protoco
 	return done{}, nil
 }
 
-// isOurs reports whether an object lies at the key of d's row, and whether it is as we left it, or somebody else has written it
-// since. An object of ours whose answer was lost is another one than the row says, and bears our mark. An ETag proves the
-// content and not who sent it: who wrote the same bytes loses them.
-func (h *hand) isOurs(ctx context.Context, d *protocol.Delivery, key protocol.Key) (lies, ours bool, e *protocol.Error) {
+// isOurs reports whether what lies at the key of d's row is as we left it, or somebody else has written it since. An object
+// of ours whose answer was lost is another one than the row says, and bears our mark. An ETag proves the content and not who
+// sent it: who wrote the same bytes loses them. Where nothing lies the delete is sent all the same: a bucket that is away for a
+// while looks like that, too, and only the delete tells.
+func (h *hand) isOurs(ctx context.Context, d *protocol.Delivery, key protocol.Key) (bool, *protocol.Error) {
 	if d.Known.ETag == "" {
-		return true, true, nil // nothing to compare: the server gave none
+		return true, nil // nothing to compare: the server gave none
 	}
-	var o *protocol.Object
-	e = h.request(reading, "look at", d, func() (err error) {
-		o, err = h.p.store.Head(ctx, key)
-		if protocol.KindOf(err) == protocol.KindNotFound {
-			return nil
-		}
-		return err
-	})
+	o, e := h.lookFirst(ctx, d, key)
 	if e != nil || o == nil {
-		return false, true, e
+		return true, e
 	}
-	_, ours = sentByUs(d, o)
-	return true, ours || strings.EqualFold(o.ETag, d.Known.ETag), nil
+	_, ours := sentByUs(d, o)
+	return ours || strings.EqualFold(o.ETag, d.Known.ETag), nil
+}
+
+// lookFirst returns the object that is about to be deleted, or nil if nothing lies there. A refusal counts as one of the delete,
+// or nobody would learn that deletes do not go on; that the look succeeds proves nothing about deletes.
+func (h *hand) lookFirst(ctx context.Context, d *protocol.Delivery, key protocol.Key) (*protocol.Object, *protocol.Error) {
+	h.class = deleting
+	h.requests++
+	began := time.Now()
+	o, err := h.p.store.Head(ctx, key)
+	switch {
+	case err == nil:
+		return o, nil
+	case protocol.KindOf(err) == protocol.KindNotFound:
+		return nil, nil
+	}
+	return nil, h.p.refusal(deleting, "look at", d.ID(), began, err)
 }
 
 // orphan deals with a key that the ledger does not know, but which an earlier hand may have written without our learning
 // of it, for a file that has gone since. What lies there is deleted if it bears the mark of such a hand, unchanged.
 func (h *hand) orphan(ctx context.Context, d *protocol.Delivery) (done, *protocol.Error) {
-	var o *protocol.Object
-	e := h.request(reading, "look at", d, func() (err error) {
-		o, err = h.p.store.Head(ctx, d.Key)
-		if protocol.KindOf(err) == protocol.KindNotFound {
-			return nil
-		}
-		return err
-	})
+	o, e := h.lookFirst(ctx, d, d.Key)
+	if e == nil && o == nil { // a bucket that is away for a while looks like that, too
+		e = h.request(reading, "look at the bucket of", d, func() error { return h.p.store.Probe(ctx) })
+	}
 	if e != nil || o == nil || !sentBy(d, o) {
 		return done{keep: true}, e
 	}

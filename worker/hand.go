@@ -141,6 +141,11 @@ func (p *Pool) request(c class, op string, id protocol.ObjectID, f func() error)
 		p.gate.success(c, began)
 		return nil
 	}
+	return p.refusal(c, op, id, began, err)
+}
+
+// refusal tells the gate that a request of class c, made for id, has failed.
+func (p *Pool) refusal(c class, op string, id protocol.ObjectID, began time.Time, err error) *protocol.Error {
 	// What a stop broke off tells nothing of the target, nor does an instruction that is known to be refused alone.
 	if p.work.Err() == nil && (protocol.KindOf(err) != protocol.KindTarget || !p.refusedAlone(c, id)) {
 		p.gate.failure(c, id, began, err)

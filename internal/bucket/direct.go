@@ -97,6 +97,9 @@ func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h
 	if err != nil {
 		return nil, nil, err
 	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return nil, nil, err
+	}
 	hash := unsigned
 	if b.signBodies {
 		sha := sha256.New()

@@ -3,6 +3,7 @@ package bucket_test
 import (
 	"context"
 	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"io"
 	"maps"
@@ -135,6 +136,27 @@ func TestClockOffset(t *testing.T) {
 	}
 	if _, err := put(b, "x"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestBodyIsSentFromItsBeginning has a body that was read before.
+func TestBodyIsSentFromItsBeginning(t *testing.T) {
+	for _, size := range []int{7, 64 << 10} { // one that is copied, and one that is not
+		content := strings.Repeat("x", size-1) + "y"
+		sum := md5.Sum([]byte(content))
+		b := against(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:])+`"`)
+			if got, err := io.ReadAll(r.Body); err != nil || string(got) != content {
+				t.Errorf("%d bytes of %d are sent: %v", len(got), size, err)
+			}
+		})
+		body := strings.NewReader(content)
+		if _, err := body.Seek(3, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Put(t.Context(), "k", protocol.Headers{}, body, int64(size), sum); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

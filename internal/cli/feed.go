@@ -34,7 +34,7 @@ func runFeed(ctx context.Context, c *call) error {
 	}
 	if err := cfg.CheckSource(opt.Root); err != nil { // or its folders went through and its files did not
 		e := protocol.Error{Op: "feed", Object: opt.Root, Kind: protocol.KindUsage, Err: err,
-			Hint: "add it to [socket] allow_sources and restart the agent; nothing was sent"}
+			Hint: "nothing was sent; a folder beside the watched ones must lie below [socket] allow_sources"}
 		return &e
 	}
 	client, err := dialAgent(ctx, cfg)
