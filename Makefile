@@ -22,9 +22,9 @@ churn-long:
 kills:
 	go test -count=1 -v -timeout 60m -run '^TestChurnThroughKillsAndFaults$$' ./internal/e2e -seed=$(SEED)
 
-# SIGKILL at every failpoint, at the first, second and fifth time
+# SIGKILL at every failpoint, at the first, second and fifth time; at each step of a rename; beside a person's word
 failpoints:
-	go test -count=1 -v -timeout 60m -run '^TestKilledBetweenTwoSteps$$' ./internal/e2e
+	go test -count=1 -v -timeout 60m -run '^(TestKilledBetweenTwoSteps|TestKilledInARename|TestKilledBesideAPerson)$$' ./internal/e2e
 
 # Writers of every kind and a reader, one minute for each server
 torn:

@@ -24,7 +24,7 @@ const (
 // when [log] folder is set.
 type Logs struct {
 	Main   *slog.Logger // the agent itself, watcher and feeder
-	Queue  *slog.Logger // also s3_queue_error.log, from WARNING up
+	Queue  *slog.Logger // also s3_queue_error.log, from WARNING up; on the stream at most one warning of a peer each 10 s
 	Worker *slog.Logger // also s3_worker_error.log, from WARNING up
 	Events *slog.Logger // only s3_worker_event.log: each transaction that succeeded
 

@@ -32,6 +32,7 @@ type agent struct {
 	socket string
 	log    *os.File
 	ready  chan struct{} // closed when it said that every folder was scanned once
+	heard  chan struct{} // closed when all that it said is in the log
 
 	mu      sync.Mutex
 	readyAt cost // at that moment
@@ -45,7 +46,7 @@ func (h *harness) startAgent(ctx context.Context, b build, j agentJob) (_ *agent
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{dir: dir, socket: filepath.Join(dir, "s"), ready: make(chan struct{})}
+	a := &agent{dir: dir, socket: filepath.Join(dir, "s"), ready: make(chan struct{}), heard: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
@@ -98,6 +99,7 @@ prefix = %q
 
 // listen keeps the agent's log and hears of what it says. It ends with the agent.
 func (a *agent) listen(in io.ReadCloser) {
+	defer close(a.heard)
 	defer in.Close()
 	said := false
 	for lines := bufio.NewReader(in); ; {
@@ -184,8 +186,8 @@ func (a *agent) untilKept(ctx context.Context, n *null, bucket string, files int
 // end stops the agent and removes its configuration.
 func (a *agent) end() error {
 	err := a.stop()
-	a.log.Close()
-	return errors.Join(err, os.RemoveAll(a.dir))
+	<-a.heard // all that it said is in the log
+	return errors.Join(err, a.log.Close(), os.RemoveAll(a.dir))
 }
 
 // workers is the line of [worker] for a number of connections; 0 leaves it to the agent.

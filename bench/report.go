@@ -172,7 +172,7 @@ func (r *report) markdown() string {
 	for _, b := range r.bars {
 		p("| %s | %s | %s | %s |", b.work, b.text, b.measured, b.verdict)
 	}
-	p("\n### Figures\n\nMedians of %d; memory is the most of all runs; × is the ratio to our wall time and CPU.", r.opt.repeats)
+	p("\n### Figures\n\nMedians of %d; memory is the most of all runs; × is the ratio to our wall time and CPU; the last column tells of the last run only.", r.opt.repeats)
 	for _, res := range r.results {
 		res.write(p)
 	}

@@ -43,8 +43,8 @@ const (
 type Config struct {
 	Bucket string // needed: the bucket that Source's deliveries go to
 
-	MaxWorkers   int           // deliveries carried out at once at most, big files apart; 1. Above 8 only as long as more carries out more
-	MaxFiles     int           // deliveries that a worker takes at a time at most, carried out in key order; 5
+	MaxWorkers   int           // the most deliveries carried out at once, big files apart; 1. Above 8 more are tried only while that carries out more
+	MaxFiles     int           // the most deliveries that a worker takes at a time, carried out in key order; 5
 	MaxRetries   int           // attempts of an instruction that cannot succeed as it is; 3. Passing faults are retried for ever
 	SlowdownTime time.Duration // how long a 503 keeps the pace down; 15 s
 

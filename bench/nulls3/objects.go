@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -143,32 +142,28 @@ func head(h http.Header) string {
 	return text.String()
 }
 
-// buffers are for bodies, 64 KiB each: a body of the small files is one read.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
-
-// hashes are used again, since most bodies are small.
-var hashes = sync.Pool{New: func() any { return md5.New() }}
+// reader is what reads a body: a buffer, by which a small body is one read, and a hash. It is used again.
+type reader struct {
+	buf [64 << 10]byte
+	sum hash.Hash
+}
 
 var errDigest = errors.New("the Content-MD5 is not that of the body")
 
 // receive reads a body to its end.
-func receive(r *request) (size int64, sum [md5.Size]byte, err error) {
+func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error) {
 	var body io.Reader = r.Body
 	if strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
 		body = newChunked(r.Body)
 	}
-	h, _ := hashes.Get().(hash.Hash)
-	buf, _ := buffers.Get().(*[]byte)
-	h.Reset()
+	in.sum.Reset()
 	for err == nil {
 		var n int
-		n, err = body.Read(*buf)
-		h.Write((*buf)[:n])
+		n, err = body.Read(in.buf[:])
+		in.sum.Write(in.buf[:n])
 		size += int64(n)
 	}
-	h.Sum(sum[:0])
-	hashes.Put(h)
-	buffers.Put(buf)
+	in.sum.Sum(sum[:0])
 	if !errors.Is(err, io.EOF) {
 		return 0, sum, err
 	}
@@ -180,7 +175,9 @@ func receive(r *request) (size int64, sum [md5.Size]byte, err error) {
 
 // received is receive, with its errors answered.
 func (s *Server) received(r *request) (size int64, sum [md5.Size]byte, ok bool) {
-	size, sum, err := receive(r)
+	in, _ := s.readers.Get().(*reader)
+	defer s.readers.Put(in)
+	size, sum, err := in.receive(r)
 	switch {
 	case errors.Is(err, errDigest):
 		s.fail(r, http.StatusBadRequest, "BadDigest", err.Error())

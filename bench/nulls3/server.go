@@ -8,6 +8,7 @@
 package nulls3
 
 import (
+	"crypto/md5"
 	"encoding/xml"
 	"fmt"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 type Server struct {
 	latency time.Duration
 	counts  counts
+	readers sync.Pool // of *reader
 
 	mu      sync.Mutex
 	buckets map[string]*bucket
@@ -31,7 +33,8 @@ type Server struct {
 
 // New returns an endpoint without buckets, which answers each request latency later than it could.
 func New(latency time.Duration) *Server {
-	return &Server{latency: latency, buckets: map[string]*bucket{}, uploads: map[string]*upload{}}
+	return &Server{latency: latency, buckets: map[string]*bucket{}, uploads: map[string]*upload{},
+		readers: sync.Pool{New: func() any { return &reader{sum: md5.New()} }}}
 }
 
 // request is one request, taken apart.

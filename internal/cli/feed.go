@@ -20,7 +20,8 @@ KEY_ROOT       the key prefix to put the files under, without a trailing "/"; em
 RECURSION      0 all the way down; 1, the default, the current folder only; n that deep
 CHECK_MISSING  1 to send only what the bucket lacks, compared by name; 0, the default, sends everything
 
-The running agent carries it out: FEED_ROOT must lie below a watched folder or [socket] allow_sources.`
+The running agent carries it out: FEED_ROOT must lie below a watched folder or [socket] allow_sources. Else nothing is sent,
+and the code is 2.`
 
 // runFeed is util_feed and "s3apu-agent feed": it hands the contents of a folder to the running agent.
 func runFeed(ctx context.Context, c *call) error {
