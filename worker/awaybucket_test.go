@@ -75,13 +75,13 @@ func TestRefusedLooksAreSaid(t *testing.T) {
 		if n, _ := r.src.left(); n != 40 || len(r.store.objects) != 40 || r.src.buried() != 0 {
 			t.Errorf("%d of 40 deletes and %d objects are left, %d buried", n, len(r.store.objects), r.src.buried())
 		}
-		if r.log.count("level=WARN") == 0 {
-			t.Error("nothing is said")
+		if r.log.count("level=WARN") != 1 || r.log.count("level=INFO") != 0 {
+			t.Errorf("it is not said once:\n%s", r.log.b.String())
 		}
 		bad.Store(false)
 		r.src.drain(t, 10*time.Minute)
-		if len(r.store.objects) != 0 {
-			t.Errorf("%d objects are left", len(r.store.objects))
+		if len(r.store.objects) != 0 || r.log.count("level=WARN") != 1 || r.log.count("level=INFO") != 1 {
+			t.Errorf("%d objects are left, and the log is\n%s", len(r.store.objects), r.log.b.String())
 		}
 	})
 }

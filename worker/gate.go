@@ -53,6 +53,7 @@ type gate struct {
 	runLimit  int                            // so many park the target: leastRun, or more once that proved too few
 	leastRun  int
 	unproven  bool         // nothing has succeeded since the gate was last opened
+	told      time.Time    // when the pauses began of which the log has the beginning and not the end; zero: it has all
 	succeeded int64        // requests, ever
 	failed    int64        // requests that may have been the target's fault, ever
 	proofs    [3]time.Time // per class but reading: when the newest request that succeeded began
@@ -63,7 +64,6 @@ type parked struct {
 	since  time.Time
 	reason error
 	run    bool      // because of a run of failures: a good probe is not enough, a trial must succeed
-	said   bool      // it is in the log
 	proven bool      // something has succeeded meanwhile
 	next   time.Time // the next probe
 }
@@ -220,6 +220,8 @@ func (g *gate) success(c class, began time.Time) {
 	clear(g.run)
 	if g.parked != nil {
 		g.parked.proven = true
+	} else {
+		g.sayWell()
 	}
 }
 
@@ -269,12 +271,20 @@ func (g *gate) park(now time.Time, reason error, run bool) {
 	}
 }
 
-// say logs a pause, once. A pause that follows another without a success in between is the same story unless the next
-// probe or trial fails. It needs the lock.
+// say logs a pause, once. A pause that follows another without a success in between is the same story, unless a good probe has
+// ended that one. It needs the lock.
 func (g *gate) say() {
-	if g.parked != nil && !g.parked.said {
-		g.parked.said = true
+	if g.parked != nil && g.told.IsZero() {
+		g.told = g.parked.since
 		g.log.Warn("the bucket cannot be worked with; everything is kept and it is tried again until it can", "err", g.parked.reason)
+	}
+}
+
+// sayWell logs the end of what say has told. It needs the lock.
+func (g *gate) sayWell() {
+	if !g.told.IsZero() {
+		g.log.Info("the bucket can be worked with again", "after", time.Since(g.told).Round(time.Millisecond))
+		g.told = time.Time{}
 	}
 }
 
@@ -292,8 +302,8 @@ func (g *gate) unpark() {
 	if g.parked == nil {
 		return
 	}
-	if g.parked.said {
-		g.log.Info("the bucket can be worked with again", "after", time.Since(g.parked.since).Round(time.Millisecond))
+	if g.parked.proven || !g.parked.run { // else there was nothing to try it with, and it may be as it was
+		g.sayWell()
 	}
 	if g.parked.run && g.parked.proven { // it was no fault of the target: believe that later the next time
 		g.runLimit = min(2*g.runLimit, mostRun)
