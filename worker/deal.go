@@ -11,6 +11,17 @@ import (
 // A lease is on disk before anybody hears of it, and a worker that waits for a disk does nothing else. So one goroutine leases for
 // all workers, the next deliveries while the last are carried out (lease), and another deals them out (deal).
 
+// lent is deliveries of one lease.
+type lent struct {
+	ds      []protocol.Delivery
+	opening uint64 // of the Source, read before the lease was asked for: if it is another now, the lease is void
+}
+
+func (l lent) part(from, to int) lent { return lent{l.ds[from:to], l.opening} }
+
+// void reports that others may have the deliveries by now, so that none of them may be begun.
+func (p *Pool) void(l lent) bool { return l.opening != p.source.Opening() }
+
 // lease gets deliveries, as many at a time as are carried out while the next ones come, until Run's context ends.
 func (p *Pool) lease() {
 	defer close(p.leased)
@@ -18,7 +29,7 @@ func (p *Pool) lease() {
 	var want appetite
 	for p.gate.await(p.stop, 0) == nil {
 		n := want.size(p.gate.limit(), p.cfg.MaxFiles)
-		asked := time.Now()
+		asked, opening := time.Now(), p.source.Opening()
 		batch, err := p.source.Lease(p.stop, n, leaseWait)
 		if err != nil {
 			fault.pause(p.stop, err)
@@ -31,7 +42,7 @@ func (p *Pool) lease() {
 		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
 		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
 		got := time.Now()
-		p.leased <- batch // deal takes whatever comes
+		p.leased <- lent{batch, opening} // deal takes whatever comes
 		if len(batch) == n {
 			want.learn(got.Sub(asked), time.Since(got))
 		}
@@ -42,33 +53,38 @@ func (p *Pool) lease() {
 // away, and when Run's context ends, what nobody has begun goes back to the queue.
 func (p *Pool) deal() {
 	defer close(p.runs)
-	for batch := range p.leased {
+	for l := range p.leased {
 		limit := p.gate.limit()
-		size := min(p.cfg.MaxFiles, (len(batch)+limit-1)/limit)
-		for len(batch) > 0 {
-			run := batch[:min(size, len(batch))]
+		size := min(p.cfg.MaxFiles, (len(l.ds)+limit-1)/limit)
+		for len(l.ds) > 0 {
+			if p.void(l) {
+				p.returnUnbegun(l)
+				break
+			}
+			n := min(size, len(l.ds))
 			select {
-			case p.runs <- run:
-				batch = batch[len(run):]
+			case p.runs <- l.part(0, n):
+				l = l.part(n, len(l.ds))
 				continue
 			case <-p.gate.shutting():
 			case <-p.stop.Done():
 			}
-			for _, d := range batch {
-				p.returnUnbegun(d)
-			}
-			batch = nil
+			p.returnUnbegun(l)
+			break
 		}
 	}
 }
 
-// returnUnbegun gives back what cannot be begun, because the pool is being stopped or the target is away.
-func (p *Pool) returnUnbegun(d protocol.Delivery) {
+// returnUnbegun gives back what cannot be begun: the pool is being stopped, the target is away, or the lease is void, which is
+// then the Source's answer.
+func (p *Pool) returnUnbegun(l lent) {
+	kind, why := protocol.KindUnreachable, "the bucket cannot be worked with at the moment"
 	if p.stop.Err() != nil {
-		p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
-		return
+		kind, why = protocol.KindTransient, "the agent is stopping"
 	}
-	p.giveBack(later(d, protocol.KindUnreachable, "the bucket cannot be worked with at the moment", 0))
+	for _, d := range l.ds {
+		p.giveBack(later(d, kind, why, 0))
+	}
 }
 
 // appetite says how many deliveries to lease at a time: enough that no worker waits while the next come, and no more, for what is

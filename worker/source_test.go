@@ -24,6 +24,7 @@ type memorySource struct {
 	history map[protocol.ObjectID][]protocol.Result
 	wake    chan struct{}
 	leases  int // calls
+	opening uint64
 
 	settleErr func() error // may be nil
 	settleGap time.Duration
@@ -200,10 +201,17 @@ func (s *memorySource) Leftovers(context.Context) ([]*protocol.Upload, error) {
 	return out, nil
 }
 
-// crash makes everything leased ready again, as a new process finds it.
+func (s *memorySource) Opening() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opening
+}
+
+// crash makes everything leased ready again, as a new process finds it, or a queue that was opened again.
 func (s *memorySource) crash() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opening++
 	for _, w := range s.pending {
 		if w.leased {
 			w.leased, w.Again, w.due = false, true, time.Now()

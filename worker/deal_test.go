@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"s3apu/protocol"
+)
+
+// TestVoidLeasesAreNotBegun has a queue open its store again while leases are ahead: of them, only what is on the wire goes on.
+func TestVoidLeasesAreNotBegun(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		var mu sync.Mutex
+		first := make(map[protocol.Key]bool) // keys that a request was made for before the store was opened again
+		hold, slow, healed := make(chan struct{}), make(chan struct{}), false
+		r.store.before = func(_ context.Context, _ string, key protocol.Key) error {
+			mu.Lock()
+			wait := hold
+			switch {
+			case healed:
+				wait = nil
+			case key == "a":
+				wait = slow
+			}
+			first[key] = first[key] || !healed
+			mu.Unlock()
+			if wait != nil {
+				<-wait
+			}
+			return nil
+		}
+		big := r.file("big", 20<<20, 1)
+		r.src.put(upl("big1", big))
+		r.run(Config{MaxWorkers: 2, BigFiles: 1, PartSize: 5 << 20})
+		waitFor(t, time.Minute, func() bool { return r.store.count("start") == 1 })
+		r.src.put(upl("a", r.file("f", 10, 1)), order(protocol.Del, "ab", ""), upl("ac", big))
+		r.many("b", 200)
+		<-time.After(time.Second)
+		synctest.Wait()
+		if _, leased := r.src.left(); leased < 6 || first["ab"] {
+			t.Fatalf("%d are leased, and the delete was sent: %v", leased, first["ab"])
+		}
+
+		mu.Lock()
+		healed = true
+		mu.Unlock()
+		r.src.crash()
+		r.src.put(upl("ab", r.file("newer", 20, 2)))
+		close(hold)
+		waitFor(t, time.Minute, func() bool { return r.src.row("ab") != nil })
+		close(slow)
+		r.src.drain(t, time.Minute)
+		<-time.After(time.Minute)
+		r.stop()
+		if r.store.object("ab") == nil {
+			t.Error("a delete under a void lease took away what was uploaded since")
+		}
+		lost := 0
+		for _, e := range r.events {
+			if e.Outcome != protocol.LeaseLost {
+				continue
+			}
+			lost++
+			if e.Requests > 0 && !first[e.Delivery.Key] {
+				t.Errorf("%s %s was sent under a void lease", e.Delivery.Verb, e.Delivery.Key)
+			}
+			if e.Err != nil && e.Requests == 0 && !e.Uncounted {
+				t.Errorf("%s was counted", e.Delivery.Key)
+			}
+		}
+		if lost < 6 {
+			t.Errorf("only %d leases were void", lost)
+		}
+	})
+}
