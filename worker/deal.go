@@ -26,9 +26,9 @@ func (p *Pool) void(l lent) bool { return l.opening != p.source.Opening() }
 func (p *Pool) lease() {
 	defer close(p.leased)
 	fault := p.newFault("lease")
-	var want appetite
+	var size leaseSize
 	for p.gate.await(p.stop, 0) == nil {
-		n := want.size(p.gate.limit(), p.cfg.MaxFiles)
+		n := size.of(p.gate.limit(), p.cfg.MaxFiles)
 		asked, opening := time.Now(), p.source.Opening()
 		batch, err := p.source.Lease(p.stop, n, leaseWait)
 		if err != nil {
@@ -37,15 +37,14 @@ func (p *Pool) lease() {
 		}
 		fault.over()
 		if len(batch) == 0 {
+			size.full = false
 			continue
 		}
 		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
 		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
 		got := time.Now()
 		p.leased <- lent{batch, opening} // deal takes whatever comes
-		if len(batch) == n {
-			want.learn(got.Sub(asked), time.Since(got))
-		}
+		size.learn(len(batch), got.Sub(asked), time.Since(got))
 	}
 }
 
@@ -87,26 +86,32 @@ func (p *Pool) returnUnbegun(l lent) {
 	}
 }
 
-// appetite says how many deliveries to lease at a time: enough that no worker waits while the next come, and no more, for what is
+// leaseSize says how many deliveries to lease at a time: enough that no worker waits while the next come, and no more, for what is
 // leased is in the way of what is more urgent. It is a pure struct for one caller at a time.
-type appetite struct{ n int }
+type leaseSize struct {
+	n    int
+	full bool // the last lease
+}
 
 // leastLease is the least number for each worker; a guess: with fewer the workers wait for each other's last file.
 const leastLease = 2
 
-// size returns how many to lease for so many workers that take so many files each at a time at most.
-func (a *appetite) size(workers, files int) int {
-	most := workers * files
-	a.n = min(max(a.n, leastLease*workers), most)
-	return a.n
+// of returns how many to lease for so many workers that take so many files each at a time at most.
+func (s *leaseSize) of(workers, files int) int {
+	s.n = min(max(s.n, leastLease*workers), workers*files)
+	return s.n
 }
 
-// learn takes in how long a full lease took, and how long it then waited to be dealt out.
-func (a *appetite) learn(took, waited time.Duration) {
+// learn takes in how many came, how long that took, and how long they then waited to be dealt out. Only where the lease before was
+// full too did it take as long as it takes: else it may have waited for something to do.
+func (s *leaseSize) learn(leased int, took, waited time.Duration) {
+	before := s.full
+	s.full = leased == s.n
 	switch {
+	case !before || !s.full:
 	case waited < took/4: // somebody waited for it, or nearly
-		a.n *= 2
+		s.n *= 2
 	case waited > took:
-		a.n -= a.n / 8
+		s.n -= s.n / 8
 	}
 }

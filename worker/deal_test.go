@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,4 +76,53 @@ func TestVoidLeasesAreNotBegun(t *testing.T) {
 			t.Errorf("only %d leases were void", lost)
 		}
 	})
+}
+
+// TestIdleIsNotSlow has bursts of work come seconds apart: that the next one is waited for does not ask for larger leases.
+func TestIdleIsNotSlow(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.run(Config{MaxWorkers: 4, MaxFiles: 100})
+		for i := range 10 {
+			<-time.After(5 * time.Second)
+			r.many(string(rune('a'+i)), 201)
+			r.src.drain(t, time.Minute)
+		}
+		r.src.mu.Lock()
+		defer r.src.mu.Unlock()
+		if most := slices.Max(r.src.asked); most != 4*leastLease {
+			t.Errorf("up to %d were asked for", most)
+		}
+	})
+}
+
+// TestLeaseSize bounds how many are leased.
+func TestLeaseSize(t *testing.T) {
+	var s leaseSize
+	next := func(took, waited time.Duration) {
+		s.learn(s.n, took, waited)
+		s.of(16, 20)
+	}
+	if n := s.of(16, 20); n != leastLease*16 {
+		t.Errorf("it begins with %d", n)
+	}
+	for range 10 {
+		next(10*time.Millisecond, 0)
+	}
+	if n := s.of(16, 20); n != 320 {
+		t.Errorf("%d where all wait", n)
+	}
+	for range 100 {
+		next(10*time.Millisecond, time.Second)
+	}
+	if n := s.of(16, 20); n != leastLease*16 {
+		t.Errorf("%d where leases wait", n)
+	}
+	s.learn(s.n-1, time.Second, 0)
+	next(time.Second, 0)
+	if n := s.of(16, 20); n != leastLease*16 {
+		t.Errorf("%d behind a lease that was not full", n)
+	}
+	if n := s.of(1, 1); n != 1 {
+		t.Errorf("%d for one that takes one at a time", n)
+	}
 }

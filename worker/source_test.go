@@ -25,6 +25,7 @@ type memorySource struct {
 	wake    chan struct{}
 	leases  int // calls
 	opening uint64
+	asked   []int // how many, by call
 
 	settleErr func() error // may be nil
 	settleGap time.Duration
@@ -67,6 +68,9 @@ func (s *memorySource) signal() {
 
 func (s *memorySource) Lease(ctx context.Context, n int, wait time.Duration) ([]protocol.Delivery, error) {
 	deadline := time.Now().Add(wait)
+	s.mu.Lock()
+	s.asked = append(s.asked, n)
+	s.mu.Unlock()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
