@@ -133,6 +133,7 @@ func (g *gate) failure(c class, id protocol.ObjectID, began time.Time, err error
 	case protocol.KindSlow:
 		g.pace.slow(now, began)
 		g.resize()
+		g.ring()
 		return
 	case protocol.KindUnreachable:
 		g.failed++

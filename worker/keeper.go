@@ -16,7 +16,7 @@ const (
 )
 
 // keep watches over the target: it probes when an answer raised a suspicion and while the gate is parked, and opens the
-// gate again.
+// gate again. It lets the pace grow after a 503.
 func (p *Pool) keep() {
 	h := newHand(p, false)
 	for {
@@ -25,6 +25,7 @@ func (p *Pool) keep() {
 			return
 		case <-p.gate.alarm:
 			p.tend(h)
+		case <-p.gate.growth():
 		}
 	}
 }

@@ -37,6 +37,7 @@ func (g *gate) start(ctx context.Context, s *slots) error {
 	}
 	g.mu.Lock()
 	now := time.Now()
+	g.tick(now)
 	wait := max(0, min(g.lastStart.Add(g.pace.gap).Sub(now), g.pace.gap))
 	g.lastStart = now.Add(wait)
 	g.mu.Unlock()
@@ -66,6 +67,17 @@ func (g *gate) tick(now time.Time) {
 	if g.pace.grow(now) {
 		g.resize()
 	}
+}
+
+// growth ticks, and returns a channel that tells when to do so again; nil: after the next 503. Who sends may be busy for long.
+func (g *gate) growth() <-chan time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tick(time.Now())
+	if !g.pace.slowed() {
+		return nil
+	}
+	return time.After(time.Until(g.pace.next))
 }
 
 func (g *gate) resize() {
@@ -103,5 +115,6 @@ func (g *gate) await(ctx context.Context, k int) error {
 func (g *gate) limit() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.tick(time.Now())
 	return g.pace.limit
 }
