@@ -1,8 +1,8 @@
 package worker
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"s3apu/protocol"
@@ -40,46 +40,73 @@ func (p *Pool) lease() {
 			size.full = false
 			continue
 		}
-		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order").
-		slices.SortFunc(batch, func(a, b protocol.Delivery) int { return strings.Compare(string(a.Key), string(b.Key)) })
+		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order"). What is less urgent is last, as trim wants it.
+		slices.SortFunc(batch, func(a, b protocol.Delivery) int {
+			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Key, b.Key))
+		})
 		got := time.Now()
-		p.leased <- lent{batch, opening} // deal takes whatever comes
+		for l := (lent{batch, opening}); len(l.ds) > 0; {
+			changed := p.gate.changes()
+			if l = p.trim(l); len(l.ds) == 0 {
+				break
+			}
+			select {
+			case p.leased <- l: // deal takes whatever comes
+				l.ds = nil
+			case <-changed:
+			}
+		}
 		size.learn(len(batch), got.Sub(asked), time.Since(got))
 	}
 }
 
-// deal gives each lease to the workers in runs of neighbours, of a size by which all of them get some of it. While the target is
-// away, and when Run's context ends, what nobody has begun goes back to the queue.
+// deal gives each lease to the workers in runs of neighbours, of a size by which all of them get some of it. What nobody has begun
+// goes back to the queue while the target is away, when Run's context ends, and as far as the pace allows less than it did.
 func (p *Pool) deal() {
 	defer close(p.runs)
 	for l := range p.leased {
 		limit := p.gate.limit()
 		size := min(p.cfg.MaxFiles, (len(l.ds)+limit-1)/limit)
 		for len(l.ds) > 0 {
-			if p.void(l) {
-				p.returnUnbegun(l)
+			changed := p.gate.changes()
+			if l = p.trim(l); len(l.ds) == 0 {
 				break
 			}
 			n := min(size, len(l.ds))
 			select {
 			case p.runs <- l.part(0, n):
 				l = l.part(n, len(l.ds))
-				continue
+			case <-changed:
 			case <-p.gate.shutting():
+				p.returnUnbegun(l)
+				l.ds = nil
 			case <-p.stop.Done():
+				p.returnUnbegun(l)
+				l.ds = nil
 			}
-			p.returnUnbegun(l)
-			break
 		}
 	}
 }
 
-// returnUnbegun gives back what cannot be begun: the pool is being stopped, the target is away, or the lease is void, which is
-// then the Source's answer.
+// trim gives back the end of l that is more than the pace allows by now, or all of it if it is void, and returns what remains.
+func (p *Pool) trim(l lent) lent {
+	n := min(len(l.ds), mostLeased(p.gate.limit(), p.cfg.MaxFiles))
+	if p.void(l) {
+		n = 0
+	}
+	p.returnUnbegun(l.part(n, len(l.ds)))
+	return l.part(0, n)
+}
+
+// returnUnbegun gives back what cannot be begun: the pool is being stopped, the target is away or asks for less, or the lease is
+// void, which is then the Source's answer.
 func (p *Pool) returnUnbegun(l lent) {
-	kind, why := protocol.KindUnreachable, "the bucket cannot be worked with at the moment"
-	if p.stop.Err() != nil {
+	kind, why := protocol.KindSlow, string(errTooMany)
+	switch {
+	case p.stop.Err() != nil:
 		kind, why = protocol.KindTransient, "the agent is stopping"
+	case p.gate.isParked():
+		kind, why = protocol.KindUnreachable, "the bucket cannot be worked with at the moment"
 	}
 	for _, d := range l.ds {
 		p.giveBack(later(d, kind, why, 0))
@@ -93,12 +120,17 @@ type leaseSize struct {
 	full bool // the last lease
 }
 
-// leastLease is the least number for each worker; a guess: with fewer the workers wait for each other's last file.
-const leastLease = 2
+const (
+	leastLease = 2    // deliveries at a time for each worker, at least; a guess: with fewer the workers wait for each other's last file
+	mostLease  = 1024 // deliveries at a time; a guess: at a thousand a second, what is more urgent comes after two seconds
+)
+
+// mostLeased returns how many may be leased at a time for so many workers that take so many files each at a time.
+func mostLeased(workers, files int) int { return min(workers*files, mostLease) }
 
 // of returns how many to lease for so many workers that take so many files each at a time at most.
 func (s *leaseSize) of(workers, files int) int {
-	s.n = min(max(s.n, leastLease*workers), workers*files)
+	s.n = min(max(s.n, leastLease*workers), mostLeased(workers, files))
 	return s.n
 }
 

@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,6 +97,80 @@ func TestIdleIsNotSlow(t *testing.T) {
 	})
 }
 
+// TestLeasedFollowsTheLimit has 64 workers meet a server that answers 503 to everything: as it asks for fewer, fewer are kept ahead,
+// so that a change just seen is not behind hundreds of others.
+func TestLeasedFollowsTheLimit(t *testing.T) {
+	for _, idle := range []bool{true, false} {
+		t.Run(fmt.Sprintf("idle %v", idle), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) { leasedFollows(t, r, idle) })
+		})
+	}
+}
+
+func leasedFollows(t *testing.T, r *rig, idle bool) {
+	const files, n = 20, 2500
+	var slow atomic.Bool
+	slow.Store(idle)
+	r.store.latency = 20 * time.Millisecond
+	r.store.before = func(context.Context, string, protocol.Key) error {
+		if slow.Load() {
+			return s3Error(protocol.KindSlow, 503)
+		}
+		return nil
+	}
+	r.src.settleGap = 5 * time.Millisecond
+	r.run(Config{MaxWorkers: 64, MaxFiles: files})
+	g := r.pool.gate
+	g.mu.Lock()
+	g.climb.limit = 64
+	g.follow()
+	g.mu.Unlock()
+	synctest.Wait() // all wait for something to do
+	ds := make([]protocol.Delivery, n)
+	path := r.file("f", 10, 1)
+	for i := range ds {
+		ds[i] = upl(fmt.Sprintf("k%05d", i), path)
+		ds[i].Class = protocol.Backfill
+	}
+	r.src.put(ds...)
+	if !idle {
+		waitFor(t, time.Minute, func() bool { return r.src.done() >= 500 })
+		slow.Store(true)
+	}
+	waitFor(t, time.Minute, func() bool { return r.pool.Stats().Gap == maxGap })
+	<-time.After(10 * time.Second)
+	if _, leased := r.src.left(); leased > 3*files {
+		t.Errorf("%d are leased at one request in %v", leased, maxGap)
+	}
+	calls := func() int {
+		r.src.mu.Lock()
+		defer r.src.mu.Unlock()
+		return len(r.src.asked)
+	}
+	before := calls()
+	<-time.After(2 * time.Minute)
+	if n := calls() - before; n > 24+10 { // a request in 5 s
+		t.Errorf("%d leases in two minutes", n)
+	}
+
+	before = r.store.requests()
+	r.src.put(upl("a", path))
+	waitFor(t, time.Hour, func() bool { return r.store.count("put a") > 0 })
+	if n := r.store.requests() - before; n > 3*files {
+		t.Errorf("a change was the %dth to be sent", n)
+	}
+	slow.Store(false)
+	r.src.drain(t, 10*time.Minute)
+	if done := r.src.done(); done != n+1 {
+		t.Errorf("%d of %d done", done, n+1)
+	}
+	r.src.each(func(id protocol.ObjectID, x protocol.Result) {
+		if x.Err != nil && !x.Uncounted {
+			t.Fatalf("%s was counted: %v", id, x.Err)
+		}
+	})
+}
+
 // TestLeaseSize bounds how many are leased.
 func TestLeaseSize(t *testing.T) {
 	var s leaseSize
@@ -121,6 +197,13 @@ func TestLeaseSize(t *testing.T) {
 	next(time.Second, 0)
 	if n := s.of(16, 20); n != leastLease*16 {
 		t.Errorf("%d behind a lease that was not full", n)
+	}
+	for range 20 {
+		s.learn(s.n, time.Second, 0)
+		s.of(256, 1000)
+	}
+	if n := s.of(256, 1000); n != mostLease {
+		t.Errorf("%d at most", n)
 	}
 	if n := s.of(1, 1); n != 1 {
 		t.Errorf("%d for one that takes one at a time", n)

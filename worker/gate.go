@@ -39,7 +39,7 @@ type gate struct {
 	mu        sync.Mutex
 	pace      aimd
 	climb     climb         // sets the most of pace
-	raised    chan struct{} // closed when the limit grows, and made anew
+	changed   chan struct{} // closed when the limit changes, and made anew
 	maxParts  int
 	lastStart time.Time // of a request, for the pause at the slowest pace
 
@@ -77,7 +77,7 @@ func newGate(c Config) *gate {
 		maxParts: c.Parts,
 		opened:   make(chan struct{}),
 		shut:     make(chan struct{}),
-		raised:   make(chan struct{}),
+		changed:  make(chan struct{}),
 		alarm:    make(chan struct{}, 1),
 		gap:      firstProbe,
 		leastRun: max(leastRun, 2*first.limit),

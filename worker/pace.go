@@ -7,8 +7,11 @@ import (
 
 // How many requests the gate lets through at once, and how fast.
 
-// begin waits until a small request may start; end follows it.
-func (g *gate) begin(ctx context.Context) error { return g.start(ctx, &g.small) }
+// errTooMany says that a worker should not begin anything until await lets it.
+const errTooMany = reason("fewer requests at once are allowed now")
+
+// begin waits until worker number k may start a small request; end follows it. It fails if ctx ends, or if k is one of too many.
+func (g *gate) begin(ctx context.Context, k int) error { return g.start(ctx, &g.small, k) }
 func (g *gate) end() {
 	used := g.small.release()
 	g.mu.Lock()
@@ -23,7 +26,7 @@ func (g *gate) end() {
 }
 
 // beginPart and endPart are the same for a part of a multipart upload.
-func (g *gate) beginPart(ctx context.Context) error { return g.start(ctx, &g.parts) }
+func (g *gate) beginPart(ctx context.Context) error { return g.start(ctx, &g.parts, 0) }
 func (g *gate) endPart() {
 	g.parts.release()
 	g.mu.Lock()
@@ -31,13 +34,21 @@ func (g *gate) endPart() {
 	g.tick(time.Now())
 }
 
-func (g *gate) start(ctx context.Context, s *slots) error {
+func (g *gate) start(ctx context.Context, s *slots, k int) error {
+	if k >= g.limit() {
+		return errTooMany
+	}
 	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	g.mu.Lock()
 	now := time.Now()
 	g.tick(now)
+	if k >= g.pace.limit { // since it stood in line
+		g.mu.Unlock()
+		s.release()
+		return errTooMany
+	}
 	wait := max(0, min(g.lastStart.Add(g.pace.gap).Sub(now), g.pace.gap))
 	g.lastStart = now.Add(wait)
 	g.mu.Unlock()
@@ -82,8 +93,8 @@ func (g *gate) growth() <-chan time.Time {
 
 func (g *gate) resize() {
 	if g.small.resize(g.pace.limit) {
-		close(g.raised)
-		g.raised = make(chan struct{})
+		close(g.changed)
+		g.changed = make(chan struct{})
 	}
 	g.parts.resize(g.pace.share(g.maxParts))
 }
@@ -93,7 +104,7 @@ func (g *gate) await(ctx context.Context, k int) error {
 	for {
 		g.mu.Lock()
 		g.tick(time.Now())
-		opened, may, raised := g.opened, k < g.pace.limit, g.raised
+		opened, may, changed := g.opened, k < g.pace.limit, g.changed
 		g.mu.Unlock()
 		select {
 		case <-opened:
@@ -104,7 +115,7 @@ func (g *gate) await(ctx context.Context, k int) error {
 			return ctx.Err()
 		}
 		select {
-		case <-raised:
+		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -117,4 +128,11 @@ func (g *gate) limit() int {
 	defer g.mu.Unlock()
 	g.tick(time.Now())
 	return g.pace.limit
+}
+
+// changes returns a channel that is closed when limit is another.
+func (g *gate) changes() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
 }

@@ -116,22 +116,24 @@ func (p *Pool) workOn(k int) {
 			return
 		}
 		for i := range run.ds {
-			p.carryOne(h, run.part(i, i+1))
+			if !p.carryOne(h, k, run.part(i, i+1)) {
+				p.returnUnbegun(run.part(i, len(run.ds)))
+				break
+			}
 		}
 	}
 }
 
-// carryOne carries the one of l out if the gate allows, hands it to the lane, or gives it back.
-func (p *Pool) carryOne(h *hand, l lent) {
+// carryOne carries the one of l out, or hands it to the lane. It reports false if worker number k may not begin anything of
+// this lease now.
+func (p *Pool) carryOne(h *hand, k int, l lent) bool {
 	d := l.ds[0]
-	if p.gate.begin(p.stop) != nil {
-		p.returnUnbegun(l)
-		return
+	if p.gate.begin(p.stop, k) != nil {
+		return false
 	}
 	if p.gate.isParked() || p.void(l) {
 		p.gate.end()
-		p.returnUnbegun(l)
-		return
+		return false
 	}
 	p.stats.active.Add(1)
 	f, lane := h.carry(p.work, d)
@@ -139,7 +141,7 @@ func (p *Pool) carryOne(h *hand, l lent) {
 	p.gate.end()
 	if !lane {
 		p.results <- f
-		return
+		return true
 	}
 	select {
 	case p.lane <- l:
@@ -147,6 +149,7 @@ func (p *Pool) carryOne(h *hand, l lent) {
 		tr, _ := p.tally.note(d.ID(), time.Now(), func(tr *trouble) { tr.soon++ })
 		p.giveBack(later(d, protocol.KindBusy, "other big files go first", doubled(laneGap, soonLast, tr.soon)))
 	}
+	return true
 }
 
 // carryBig is one place in the lane for big files.

@@ -80,7 +80,7 @@ func (s *memorySource) Lease(ctx context.Context, n int, wait time.Duration) ([]
 		var out []protocol.Delivery
 		now, next := time.Now(), deadline
 		ids := slices.SortedFunc(maps.Keys(s.pending), func(a, b protocol.ObjectID) int {
-			if c := s.pending[a].due.Compare(s.pending[b].due); c != 0 {
+			if c := cmp.Or(cmp.Compare(s.pending[a].Class, s.pending[b].Class), s.pending[a].due.Compare(s.pending[b].due)); c != 0 {
 				return c
 			}
 			if a.Key < b.Key {
