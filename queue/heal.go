@@ -23,7 +23,7 @@ import (
 //
 //   - what was acknowledged is there, and what was not may be;
 //   - leases of before that had no end of their own are void: settling them answers LeaseLost, and their instructions are
-//     handed out again, marked Again; the others are as they were;
+//     handed out again, marked Again ([Queue.Opening] tells who holds one); the others are as they were;
 //   - backfill of the last second may be missing, so the folders should be compared once more ([Queue.Reopened]).
 //
 // A damaged store is moved aside and begun anew (aside.go).
@@ -56,6 +56,10 @@ func (q *Queue) Reopened() <-chan struct{} {
 	defer q.gate.Unlock()
 	return q.reopened
 }
+
+// Opening returns a number that grows whenever the store is opened again. Leases that were asked for at a smaller one and have no end
+// of their own are void: nothing of theirs should be begun.
+func (q *Queue) Opening() uint64 { return q.openings.Load() }
 
 // Up waits until the store takes changes: at once if it does. It fails with the error of ctx, or when the queue is closed.
 func (q *Queue) Up(ctx context.Context) error {
@@ -134,7 +138,8 @@ func (q *Queue) claimAll(ctx context.Context) bool {
 // reopen makes one attempt to open a store that broke with was, and says how long to wait for the next one if it knows.
 // Nobody else is inside.
 func (q *Queue) reopen(was *protocol.Error) (wait time.Duration, err error) {
-	_ = q.letGo() // it is broken: what closing says, the first error said better
+	q.openings.Add(1) // before anything can be leased from the new one
+	_ = q.letGo()     // it is broken: what closing says, the first error said better
 	at := q.dir
 	if q.opt.fs == vfs.Default {
 		at = existing(q.dir)

@@ -92,6 +92,7 @@ func heals(t *testing.T, left int, syncs bool) {
 	must(t, err)
 	stop := runs(t, q)
 	must(t, q.Put(t.Context(), upl("in hand"), upl("in a hand that ends")))
+	opening := q.Opening()
 	bound, err := q.Lease(t.Context(), bucket, 1, 0, 0)
 	must(t, err)
 	timed, err := q.Lease(t.Context(), bucket, 1, 0, time.Hour)
@@ -120,6 +121,9 @@ func heals(t *testing.T, left int, syncs bool) {
 	disk.arm(-1, false)
 	must(t, q.Up(t.Context()))
 	<-reopened
+	if q.Opening() <= opening {
+		t.Error("nobody could know that leases are void")
+	}
 	if n := len(log.of(slog.LevelError)); n != 1 {
 		t.Errorf("%d lines tell of the one outage: %q", n, log.of(slog.LevelError))
 	}

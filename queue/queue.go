@@ -56,6 +56,8 @@ type Queue struct {
 	rebuilt uint64
 	doubted bool // a store that showed damage turned out whole; only once is that believed
 
+	openings atomic.Uint64 // see Opening
+
 	gate     sync.Mutex // guards the next four
 	closed   bool
 	inside   int

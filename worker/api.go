@@ -11,12 +11,16 @@ import (
 // Source is a queue as the worker sees it: the deliveries of one bucket. All methods may be called at the same time.
 //
 // A delivery that Lease returned belongs to the caller until it is settled; no other caller is given the same key
-// meanwhile. If the process dies first, it comes back with Again set.
+// meanwhile. If the process dies first, it comes back with Again set; and if the queue has to open its store again (Opening).
 type Source interface {
 	// Lease returns up to n deliveries. It waits up to wait for the first and never for more; after that it returns
 	// none and no error. It returns deliveries or an error, never both. When ctx ends it returns soon; what it did
 	// not return is not leased, or comes back by itself.
 	Lease(ctx context.Context, n int, wait time.Duration) ([]protocol.Delivery, error)
+
+	// Opening returns a number that grows whenever the queue's store is opened again, before anything is leased from it: what
+	// was leased before is void then, and may be in another hand.
+	Opening() uint64
 
 	// Settle records results durably, all or none, and answers one outcome for each, in order. After an error it is
 	// called again with the same results: those that were recorded all the same answer LeaseLost.

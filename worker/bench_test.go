@@ -137,4 +137,6 @@ func (c *counter) Settle(_ context.Context, rs []protocol.Result) ([]protocol.Ou
 	return out, nil
 }
 
+func (c *counter) Opening() uint64 { return 0 }
+
 func (c *counter) Leftovers(context.Context) ([]*protocol.Upload, error) { return nil, nil }

@@ -103,28 +103,3 @@ func TestLatencyIsHidden(t *testing.T) {
 		})
 	}
 }
-
-// TestAppetite bounds how many are leased.
-func TestAppetite(t *testing.T) {
-	var a appetite
-	if n := a.size(16, 20); n != leastLease*16 {
-		t.Errorf("it begins with %d", n)
-	}
-	for range 10 {
-		a.learn(10*time.Millisecond, 0)
-		a.size(16, 20)
-	}
-	if n := a.size(16, 20); n != 320 {
-		t.Errorf("%d where all wait", n)
-	}
-	for range 100 {
-		a.learn(10*time.Millisecond, time.Second)
-		a.size(16, 20)
-	}
-	if n := a.size(16, 20); n != leastLease*16 {
-		t.Errorf("%d where leases wait", n)
-	}
-	if n := a.size(1, 1); n != 1 {
-		t.Errorf("%d for one that takes one at a time", n)
-	}
-}

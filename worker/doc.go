@@ -17,5 +17,5 @@
 //
 // The way through the source: api.go (what it needs), pool.go (the goroutines), deal.go (leases), hand.go (one delivery), upload.go,
 // multipart.go, folder.go (the verbs), file.go and metadata.go (the local side), verdict.go (what a failure means),
-// climb.go, aimd.go, slots.go and gate.go (how many at once, the pace and the pause), settler.go, stats.go.
+// climb.go, aimd.go, slots.go and pace.go (how many at once, and the pace), gate.go (the pause), settler.go, stats.go.
 package worker

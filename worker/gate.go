@@ -39,7 +39,7 @@ type gate struct {
 	mu        sync.Mutex
 	pace      aimd
 	climb     climb         // sets the most of pace
-	raised    chan struct{} // closed when the limit grows, and made anew
+	changed   chan struct{} // closed when the limit changes, and made anew
 	maxParts  int
 	lastStart time.Time // of a request, for the pause at the slowest pace
 
@@ -77,7 +77,7 @@ func newGate(c Config) *gate {
 		maxParts: c.Parts,
 		opened:   make(chan struct{}),
 		shut:     make(chan struct{}),
-		raised:   make(chan struct{}),
+		changed:  make(chan struct{}),
 		alarm:    make(chan struct{}, 1),
 		gap:      firstProbe,
 		leastRun: max(leastRun, 2*first.limit),
@@ -87,105 +87,6 @@ func newGate(c Config) *gate {
 	close(g.opened)
 	g.resize()
 	return g
-}
-
-// begin waits until a small request may start; end follows it.
-func (g *gate) begin(ctx context.Context) error { return g.start(ctx, &g.small) }
-func (g *gate) end() {
-	used := g.small.release()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	g.tick(now)
-	if g.parked != nil || g.pace.slowed() {
-		g.climb.restart()
-	} else if g.climb.answered(now, used) {
-		g.follow()
-	}
-}
-
-// beginPart and endPart are the same for a part of a multipart upload.
-func (g *gate) beginPart(ctx context.Context) error { return g.start(ctx, &g.parts) }
-func (g *gate) endPart() {
-	g.parts.release()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.tick(time.Now())
-}
-
-func (g *gate) start(ctx context.Context, s *slots) error {
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	g.mu.Lock()
-	now := time.Now()
-	wait := max(0, min(g.lastStart.Add(g.pace.gap).Sub(now), g.pace.gap))
-	g.lastStart = now.Add(wait)
-	g.mu.Unlock()
-	if wait == 0 {
-		return nil
-	}
-	if err := sleep(ctx, wait); err != nil {
-		s.release()
-		return err
-	}
-	return nil
-}
-
-// follow makes what the climb has found the most that the pace allows. It needs the lock.
-func (g *gate) follow() {
-	g.pace.bound(g.climb.limit)
-	usual := g.runLimit == g.leastRun
-	g.leastRun = max(leastRun, 2*g.climb.limit)
-	if usual || g.runLimit < g.leastRun {
-		g.runLimit = g.leastRun
-	}
-	g.resize()
-}
-
-// tick and resize need the lock.
-func (g *gate) tick(now time.Time) {
-	if g.pace.grow(now) {
-		g.resize()
-	}
-}
-
-func (g *gate) resize() {
-	if g.small.resize(g.pace.limit) {
-		close(g.raised)
-		g.raised = make(chan struct{})
-	}
-	g.parts.resize(g.pace.share(g.maxParts))
-}
-
-// await waits until the gate is open and worker number k, counted from 0, is one of those that the pace allows.
-func (g *gate) await(ctx context.Context, k int) error {
-	for {
-		g.mu.Lock()
-		g.tick(time.Now())
-		opened, may, raised := g.opened, k < g.pace.limit, g.raised
-		g.mu.Unlock()
-		select {
-		case <-opened:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if may {
-			return ctx.Err()
-		}
-		select {
-		case <-raised:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// limit returns how many requests may be under way.
-func (g *gate) limit() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.pace.limit
 }
 
 // shutting returns a channel that is closed while the gate is parked.
@@ -234,6 +135,7 @@ func (g *gate) failure(c class, id protocol.ObjectID, began time.Time, err error
 	case protocol.KindSlow:
 		g.pace.slow(now, began)
 		g.resize()
+		g.ring()
 		return
 	case protocol.KindUnreachable:
 		g.failed++

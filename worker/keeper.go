@@ -16,7 +16,7 @@ const (
 )
 
 // keep watches over the target: it probes when an answer raised a suspicion and while the gate is parked, and opens the
-// gate again.
+// gate again. It lets the pace grow after a 503.
 func (p *Pool) keep() {
 	h := newHand(p, false)
 	for {
@@ -25,6 +25,7 @@ func (p *Pool) keep() {
 			return
 		case <-p.gate.alarm:
 			p.tend(h)
+		case <-p.gate.growth():
 		}
 	}
 }
@@ -65,6 +66,7 @@ func (p *Pool) tend(h *hand) {
 // first success proves the target. If there is nothing to try with, everybody may go on, and the next failure parks
 // again.
 func (p *Pool) trial(h *hand) bool {
+	opening := p.source.Opening()
 	batch, err := p.source.Lease(p.stop, trialLease, 0)
 	if err != nil {
 		return true // the workers see to the queue's faults
@@ -73,13 +75,17 @@ func (p *Pool) trial(h *hand) bool {
 	rand.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
 	succeeded, failed := p.gate.counts()
 	proven, tries := false, int64(0)
-	for _, d := range batch {
+	for i, d := range batch {
 		if proven || tries >= trialTries || p.stop.Err() != nil {
 			delay := trialDelay
 			if proven || p.stop.Err() != nil {
 				delay = 0
 			}
 			p.giveBack(later(d, protocol.KindUnreachable, "the bucket cannot be worked with at the moment", delay))
+			continue
+		}
+		if l := (lent{batch[i : i+1], opening}); p.void(l) {
+			p.returnUnbegun(l)
 			continue
 		}
 		done, lane := h.carry(p.work, d)

@@ -32,12 +32,12 @@ type Pool struct {
 
 	// Of the current Run.
 	running atomic.Bool
-	stop    context.Context          // Run's: when it ends, nothing more is begun
-	work    context.Context          // of what is under way: ends one Grace later
-	record  context.Context          // of settling: ends two Graces later
-	leased  chan []protocol.Delivery // from lease to deal
-	runs    chan []protocol.Delivery // from deal to the workers
-	lane    chan protocol.Delivery
+	stop    context.Context // Run's: when it ends, nothing more is begun
+	work    context.Context // of what is under way: ends one Grace later
+	record  context.Context // of settling: ends two Graces later
+	leased  chan lent       // from lease to deal
+	runs    chan lent       // from deal to the workers
+	lane    chan lent       // of one each
 	results chan finished
 }
 
@@ -68,8 +68,8 @@ func (p *Pool) Run(ctx context.Context) error {
 	record, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	p.stop, p.work, p.record = ctx, work, record
-	p.leased, p.runs = make(chan []protocol.Delivery), make(chan []protocol.Delivery)
-	p.lane = make(chan protocol.Delivery, p.cfg.BigFiles) // as many wait as are under way
+	p.leased, p.runs = make(chan lent), make(chan lent)
+	p.lane = make(chan lent, p.cfg.BigFiles) // as many wait as are under way
 	p.results = make(chan finished, unsettled)
 
 	var workers, big, settler, clock sync.WaitGroup
@@ -115,22 +115,25 @@ func (p *Pool) workOn(k int) {
 		if !ok {
 			return
 		}
-		for _, d := range run {
-			p.carryOne(h, d)
+		for i := range run.ds {
+			if !p.carryOne(h, k, run.part(i, i+1)) {
+				p.returnUnbegun(run.part(i, len(run.ds)))
+				break
+			}
 		}
 	}
 }
 
-// carryOne carries d out if the gate allows, hands it to the lane, or gives it back.
-func (p *Pool) carryOne(h *hand, d protocol.Delivery) {
-	if p.gate.begin(p.stop) != nil {
-		p.returnUnbegun(d)
-		return
+// carryOne carries the one of l out, or hands it to the lane. It reports false if worker number k may not begin anything of
+// this lease now.
+func (p *Pool) carryOne(h *hand, k int, l lent) bool {
+	d := l.ds[0]
+	if p.gate.begin(p.stop, k) != nil {
+		return false
 	}
-	if p.gate.isParked() {
+	if p.gate.isParked() || p.void(l) {
 		p.gate.end()
-		p.returnUnbegun(d)
-		return
+		return false
 	}
 	p.stats.active.Add(1)
 	f, lane := h.carry(p.work, d)
@@ -138,26 +141,27 @@ func (p *Pool) carryOne(h *hand, d protocol.Delivery) {
 	p.gate.end()
 	if !lane {
 		p.results <- f
-		return
+		return true
 	}
 	select {
-	case p.lane <- d:
+	case p.lane <- l:
 	default:
 		tr, _ := p.tally.note(d.ID(), time.Now(), func(tr *trouble) { tr.soon++ })
 		p.giveBack(later(d, protocol.KindBusy, "other big files go first", doubled(laneGap, soonLast, tr.soon)))
 	}
+	return true
 }
 
 // carryBig is one place in the lane for big files.
 func (p *Pool) carryBig() {
 	h := newHand(p, true)
-	for d := range p.lane {
-		if p.stop.Err() != nil {
-			p.giveBack(later(d, protocol.KindTransient, "the agent is stopping", 0))
+	for l := range p.lane {
+		if p.stop.Err() != nil || p.void(l) {
+			p.returnUnbegun(l)
 			continue
 		}
 		p.stats.big.Add(1)
-		f, _ := h.carry(p.work, d)
+		f, _ := h.carry(p.work, l.ds[0])
 		p.stats.big.Add(-1)
 		p.results <- f
 	}

@@ -56,15 +56,15 @@ func (s *slots) release() (used int) {
 	return used
 }
 
-// resize changes the number of slots and reports whether there are more now. Those in use above it are not taken away; they are
+// resize changes the number of slots and reports whether it was another. Those in use above it are not taken away; they are
 // not given out again.
-func (s *slots) resize(size int) (more bool) {
+func (s *slots) resize(size int) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	more = size > s.size
+	changed = size != s.size
 	s.size = size
 	s.serve()
-	return more
+	return changed
 }
 
 // inUse tells how many slots are taken.

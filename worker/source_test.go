@@ -24,6 +24,8 @@ type memorySource struct {
 	history map[protocol.ObjectID][]protocol.Result
 	wake    chan struct{}
 	leases  int // calls
+	opening uint64
+	asked   []int // how many, by call
 
 	settleErr func() error // may be nil
 	settleGap time.Duration
@@ -66,6 +68,9 @@ func (s *memorySource) signal() {
 
 func (s *memorySource) Lease(ctx context.Context, n int, wait time.Duration) ([]protocol.Delivery, error) {
 	deadline := time.Now().Add(wait)
+	s.mu.Lock()
+	s.asked = append(s.asked, n)
+	s.mu.Unlock()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -75,7 +80,7 @@ func (s *memorySource) Lease(ctx context.Context, n int, wait time.Duration) ([]
 		var out []protocol.Delivery
 		now, next := time.Now(), deadline
 		ids := slices.SortedFunc(maps.Keys(s.pending), func(a, b protocol.ObjectID) int {
-			if c := s.pending[a].due.Compare(s.pending[b].due); c != 0 {
+			if c := cmp.Or(cmp.Compare(s.pending[a].Class, s.pending[b].Class), s.pending[a].due.Compare(s.pending[b].due)); c != 0 {
 				return c
 			}
 			if a.Key < b.Key {
@@ -200,10 +205,17 @@ func (s *memorySource) Leftovers(context.Context) ([]*protocol.Upload, error) {
 	return out, nil
 }
 
-// crash makes everything leased ready again, as a new process finds it.
+func (s *memorySource) Opening() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opening
+}
+
+// crash makes everything leased ready again, as a new process finds it, or a queue that was opened again.
 func (s *memorySource) crash() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opening++
 	for _, w := range s.pending {
 		if w.leased {
 			w.leased, w.Again, w.due = false, true, time.Now()

@@ -324,3 +324,28 @@ func TestQueueFaultsPass(t *testing.T) {
 		}
 	})
 }
+
+// TestPaceGrowsDuringLongRequests has all that may send be busy for minutes after a 503: the others are let in all the same.
+func TestPaceGrowsDuringLongRequests(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		var slow atomic.Int64
+		slow.Store(1)
+		r.store.before = func(ctx context.Context, _ string, _ protocol.Key) error {
+			if slow.Add(-1) >= 0 {
+				return s3Error(protocol.KindSlow, 503)
+			}
+			return sleep(ctx, 10*time.Minute)
+		}
+		r.many("k", 1)
+		r.run(Config{MaxWorkers: 4, MaxFiles: 1})
+		waitFor(t, time.Minute, func() bool { return r.store.requests() == 1 })
+		r.many("m", 20)
+		<-time.After(time.Minute)
+		r.store.mu.Lock()
+		n := r.store.now
+		r.store.mu.Unlock()
+		if n != 4 {
+			t.Errorf("%d of 4 send", n)
+		}
+	})
+}
