@@ -140,3 +140,7 @@ func (c *counter) Settle(_ context.Context, rs []protocol.Result) ([]protocol.Ou
 func (c *counter) Opening() uint64 { return 0 }
 
 func (c *counter) Leftovers(context.Context) ([]*protocol.Upload, error) { return nil, nil }
+
+func (c *counter) LoadUpload(context.Context, protocol.ObjectID) (*protocol.Upload, error) {
+	return nil, nil
+}
