@@ -40,7 +40,7 @@ func (p *Pool) lease() {
 			size.full = false
 			continue
 		}
-		// Neighbours in a row are less likely to meet a 503 (seed/wire.md, "worker order"). What is less urgent is last, as trim wants it.
+		// Neighbours in a row are less likely to meet a 503, as S3 APU found. What is less urgent is last, as trim wants it.
 		slices.SortFunc(batch, func(a, b protocol.Delivery) int {
 			return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Key, b.Key))
 		})

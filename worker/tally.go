@@ -12,7 +12,7 @@ const (
 	tallySize = 10_000    // instructions in trouble that are counted exactly; a guess: at most a few MB
 	tallyKeep = time.Hour // how long an unused count is kept when room is needed; a guess, twelve times the longest back-off
 
-	firstBackoff = 3 * time.Second // between attempts (seed/wire.md, "retried")
+	firstBackoff = 3 * time.Second // between attempts, as in S3 APU
 	lastBackoff  = 5 * time.Minute // a guess: so long at most does a key wait after a long outage
 )
 

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	looks    = 3               // for a source that is not there (seed/wire.md, "missing source")
+	looks    = 3               // for a source that is not there, as in S3 APU
 	lookGap  = 5 * time.Second // between two looks (the same)
 	soonGap  = time.Second     // until a file that is being written is looked at again; doubles
 	soonLast = 15 * time.Second
