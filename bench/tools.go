@@ -52,8 +52,8 @@ func (h *harness) have(ctx context.Context, t tool) (string, error) {
 	return own, nil
 }
 
-// install has the go command build a tool of its exact version. It does so in a module made for that: "go install" also
-// asks which other versions there are, and not every proxy that serves a version tells that.
+// install has the go command build a tool of its exact version, in a module made for that: "go install" also asks which other
+// versions there are, and fails where that cannot be told.
 func (h *harness) install(ctx context.Context, t tool, path string) (err error) {
 	dir, err := os.MkdirTemp("", "s3b-mod-")
 	if err != nil {
@@ -67,7 +67,7 @@ func (h *harness) install(ctx context.Context, t tool, path string) (err error) 
 	for _, args := range [][]string{
 		{"mod", "init", "peer"},
 		{"mod", "edit", "-require=" + module + "@" + t.version},
-		{"build", "-mod=mod", "-p", "1", "-o", path, t.pkg}, // one package at a time: others may use the machine
+		{"build", "-mod=mod", "-p", "1", "-o", path, t.pkg}, // one package at a time, for it is not what is measured
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = dir
