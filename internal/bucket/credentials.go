@@ -163,23 +163,34 @@ type signer struct {
 type signing struct {
 	secret string
 	v4     *v4.Signer
+	day    atomic.Pointer[dayKey]
 }
 
 // SignHTTP is what the SDK calls for each request, with the server's time as it believes it to be.
 func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
 	s.skew.Store(int64(time.Until(at)))
-	return s.sign(ctx, c, r, hash, service, region, at, opts...)
+	return s.with(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-func (s *signer) sign(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
+// signOurs signs a request that was not made by the SDK.
+func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, hash, region string) error {
+	at, with := time.Now().Add(time.Duration(s.skew.Load())), s.with(c.SecretAccessKey)
+	if with.signPlain(c, r, hash, region, at) {
+		return nil
+	}
+	return with.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
+}
+
+// with returns what signs with a secret.
+func (s *signer) with(secret string) *signing {
 	now := s.now.Load()
-	if now == nil || now.secret != c.SecretAccessKey {
-		now = &signing{c.SecretAccessKey, v4.NewSigner(func(o *v4.SignerOptions) {
+	if now == nil || now.secret != secret {
+		now = &signing{secret: secret, v4: v4.NewSigner(func(o *v4.SignerOptions) {
 			o.DisableURIPathEscaping = true // S3 signs the path as it is sent (Amazon S3 API, "Signature Version 4")
 		})}
 		s.now.Store(now)
 	}
-	return now.v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
+	return now
 }
 
 // redact takes what we have sent of our credentials out of a text that came from a server.

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -146,8 +145,7 @@ func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h
 		}
 		req.Body = io.NopCloser(bytes.NewReader(content))
 	}
-	now := time.Now().Add(time.Duration(b.signer.skew.Load()))
-	return req.WithContext(ctx), sent, b.signer.sign(ctx, keys, req, hash, "s3", at.region, now)
+	return req.WithContext(ctx), sent, b.signer.signOurs(ctx, keys, req, hash, at.region)
 }
 
 // header1 returns the value of a header, or nil if it is not there. The name is in canonical form.
