@@ -49,19 +49,18 @@ func AtRest(f *os.File) Rest {
 // a [Watcher] observe it for a while ([Watcher.Mark]). Anything but a regular file needs no rest: Yes. A path that
 // is not there, or cannot be looked at, is Unknown.
 func AtRestPath(path string, settle time.Duration, now time.Time) Rest {
-	fi, err := os.Lstat(path)
-	if err != nil {
-		return Unknown
-	}
-	if !fi.Mode().IsRegular() {
-		return Yes
-	}
 	rest, found := restOf(path)
-	if !found {
-		return Unknown
+	if found && rest != Unknown {
+		return rest // the usual case, told by the open file alone
 	}
-	if rest != Unknown {
-		return rest
+	fi, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return Unknown
+	case !fi.Mode().IsRegular():
+		return Yes
+	case !found:
+		return Unknown // it came this moment
 	}
 	return quietFor(fi, settle, now)
 }

@@ -34,6 +34,7 @@ type Bucket struct {
 	signer     *signer
 	signBodies bool                // their hashes are part of the signature
 	where      func() (spot, bool) // false: not known yet; nil: the SDK does everything
+	copies     outgoings
 
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 

@@ -68,12 +68,15 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if !ok {
 		return out, nil, false
 	}
-	req, sent, err := b.directRequest(ctx, at, key, h, body, size, sum)
+	var sent payload
+	req, err := b.directRequest(ctx, at, key, h, body, size, sum, &sent)
 	if err != nil {
 		return out, nil, false // the SDK will meet it too, and has words for it
 	}
-	resp, err := b.http.send(req, sent.body != nil)
-	sent.give()
+	resp, err := b.http.send(req, sent.lent != nil)
+	if sent.lent != nil {
+		sent.lent.give()
+	}
 	if err != nil {
 		return out, &outcome{err: err}, false
 	}
@@ -81,6 +84,9 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 		return out, &outcome{resp: resp}, false
 	}
 	_ = resp.Body.Close() // it was read to its end
+	if sent.copied != nil {
+		b.copies.put(sent.copied)
+	}
 	return stored{
 		etag: header1(resp.Header, "Etag"), version: header1(resp.Header, "X-Amz-Version-Id"),
 		sse:      types.ServerSideEncryption(resp.Header.Get("X-Amz-Server-Side-Encryption")),
@@ -88,25 +94,31 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	}, nil, true
 }
 
-// directRequest makes the signed request. What of the body is sent is given back by the second result.
+// payload is the body of a request: a copy, or the caller's own.
+type payload struct {
+	copied *outgoing
+	lent   *lent
+}
+
+// directRequest makes the signed request, and says in sent what becomes its body.
 func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
-	sum [md5.Size]byte,
-) (*http.Request, *lent, error) {
+	sum [md5.Size]byte, sent *payload,
+) (*http.Request, error) {
 	keys, err := b.keys.cache.Retrieve(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	hash := unsigned
 	if b.signBodies {
 		sha := sha256.New()
 		if _, err := io.CopyN(sha, body, size); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		hash = hex.EncodeToString(sha.Sum(nil))
 	}
@@ -133,19 +145,17 @@ func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h
 	}
 	req := &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
-	sent := &lent{}
 	switch {
 	case size > oneWrite:
-		sent.body = &exact{r: body, size: size}
-		req.Body = sent
+		sent.lent = &lent{body: &exact{r: body, size: size}}
+		req.Body = sent.lent
 	case size > 0:
-		content := make([]byte, size)
-		if _, err := io.ReadFull(body, content); err != nil {
-			return nil, nil, err
+		if sent.copied, ctx, err = b.copies.read(ctx, body, size); err != nil {
+			return nil, err
 		}
-		req.Body = io.NopCloser(bytes.NewReader(content))
+		req.Body = sent.copied.body()
 	}
-	return req.WithContext(ctx), sent, b.signer.signOurs(ctx, keys, req, hash, at.region)
+	return req.WithContext(ctx), b.signer.signOurs(ctx, keys, req, hash, at.region)
 }
 
 // header1 returns the value of a header, or nil if it is not there. The name is in canonical form.

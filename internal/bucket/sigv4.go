@@ -64,9 +64,9 @@ func (s *signing) dayKey(day, region string) *dayKey {
 // signedHeader is one that is signed.
 type signedHeader struct{ name, value string }
 
-// signPlain adds the headers of a signature to a request without a query, whose body has the hash payload. It reports false, and has changed nothing, if
+// signPlain adds the headers of a signature to a request without a query, whose body has the hash payloadHash. It reports false, and has changed nothing, if
 // something about the request is not plain.
-func (s *signing) signPlain(c aws.Credentials, r *http.Request, payload, region string, at time.Time) bool {
+func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, region string, at time.Time) bool {
 	if r.URL.RawQuery != "" || r.URL.Opaque != "" || defaultPort(r) {
 		return false
 	}
@@ -121,7 +121,7 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payload, region 
 		t = append(append(t, h.value...), '\n')
 	}
 	t = append(append(append(t, '\n'), list...), '\n')
-	sum := sha256.Sum256(append(t, payload...))
+	sum := sha256.Sum256(append(t, payloadHash...))
 
 	t = append(append(t[:0], sigAlgorithm+"\n"...), stamp...)
 	t = append(append(append(t, '\n'), k.scope...), '\n')
