@@ -45,9 +45,12 @@ func SourcePolicy(roots []string) func(path string) error {
 		if len(rs) == 0 {
 			return errors.New("no folder is open to clients: neither watched folders nor allow_sources")
 		}
-		real, err := resolve(path)
-		if err != nil {
-			return err
+		real := filepath.Clean(path)
+		if !straight(real) {
+			var err error
+			if real, err = resolve(path); err != nil {
+				return err
+			}
 		}
 		for _, r := range rs {
 			if r.holds(real) {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package protocol
+
+// straight is not known here.
+func straight(string) bool { return false }
