@@ -2,5 +2,8 @@
 
 package protocol
 
-// straight is not known here.
-func straight(string) bool { return false }
+// glance has no short way to look at sources here.
+type glance struct{}
+
+func (g *glance) end()                 {}
+func (g *glance) straight(string) bool { return false }
