@@ -169,7 +169,7 @@ func replaceFile(path, text string) error {
 func (a *Agent) server() *protocol.Server {
 	return &protocol.Server{
 		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects},
-		Log:     a.logs.Queue, CheckSource: protocol.SourcePolicy(a.cfg.sources()), Peers: a.peers,
+		Log:     a.logs.Queue, Sources: protocol.NewSources(a.cfg.sources()), Peers: a.peers,
 		CheckGuest: a.guests.check, GuestsWork: a.cfg.Worker.MaxWorkers == 0,
 	}
 }

@@ -28,7 +28,7 @@ func (se *session) put(text string) {
 		err = se.srv.checkGuest(se.guest, &in) // first, so that no answer tells a guest what it could not see
 	}
 	if err == nil {
-		err = se.srv.checkSource(in)
+		err = se.checkSource(&in)
 	}
 	if err != nil {
 		se.invalid(text, err)

@@ -102,3 +102,17 @@ func BenchmarkSourcePolicy(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSources is the same for what comes together.
+func BenchmarkSources(b *testing.B) {
+	dir := b.TempDir()
+	rule := NewSources([]string{dir})
+	var g glance
+	defer g.end()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := rule.check(dir+"/frame-000001.jpg", &g); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -71,9 +71,10 @@ type Server struct {
 	Handler Handler
 	Log     *slog.Logger // invalid requests as Warn, failures as Error, keys err, peer, request. Nil: nothing is logged
 
-	// CheckSource says why a client may not name this local path, or nil. [SourcePolicy] makes one. A nil CheckSource
-	// refuses every upl.
+	// CheckSource says why a client may not name this local path, or nil. If it is nil Sources is asked, which is cheaper
+	// for many paths that came together. Without either every upl is refused.
 	CheckSource func(path string) error
+	Sources     *Sources
 
 	// CheckGuest says why a guest may not wish for this, or nil; it is asked before CheckSource. A nil CheckGuest refuses
 	// every instruction of guests.
@@ -302,15 +303,17 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// checkSource applies CheckSource to the instructions that name a local file.
-func (s *Server) checkSource(in Instruction) error {
-	if in.Verb != Upl {
+// checkSource applies CheckSource or Sources to the instructions that name a local file.
+func (se *session) checkSource(in *Instruction) error {
+	switch s := se.srv; {
+	case in.Verb != Upl:
 		return nil
+	case s.CheckSource != nil:
+		return s.CheckSource(in.Source)
+	case s.Sources != nil:
+		return s.Sources.check(in.Source, &se.glance)
 	}
-	if s.CheckSource == nil {
-		return errors.New("no folder is open to clients")
-	}
-	return s.CheckSource(in.Source)
+	return errors.New("no folder is open to clients")
 }
 
 // info is the handler's, with the server's own numbers.

@@ -31,14 +31,15 @@ var (
 
 // session is one connection. It lives in one goroutine and as long as the connection, so it may hold contexts.
 type session struct {
-	srv   *Server
-	stop  context.Context // ends when the server stops: no new request, no waiting
-	work  context.Context // of what must not be cut in the middle
-	conn  net.Conn
-	peer  string
-	ours  bool  // root's or our own user's
-	guest Guest // empty: not one
-	turn  turn
+	srv    *Server
+	stop   context.Context // ends when the server stops: no new request, no waiting
+	work   context.Context // of what must not be cut in the middle
+	conn   net.Conn
+	peer   string
+	ours   bool  // root's or our own user's
+	guest  Guest // empty: not one
+	turn   turn
+	glance glance // what was seen in this turn
 	presence
 	lines lineReader
 	out   *bufio.Writer
@@ -132,7 +133,9 @@ func (se *session) run() error {
 			se.commit()
 			return errors.Join(errStopped, se.out.Flush())
 		}
-		se.srv.turns.enter(&se.turn)
+		if se.srv.turns.enter(&se.turn) {
+			se.glance.end() // whatever others did meanwhile is to be seen
+		}
 		if line, tooLong, ok := se.lines.next(); ok {
 			deadline = time.Time{}
 			if !se.request(line, tooLong) {
@@ -183,8 +186,11 @@ func (se *session) pace(n int) {
 	}
 }
 
-// rest ends the session's turn, before anything that may take long.
-func (se *session) rest() { se.srv.turns.leave(&se.turn) }
+// rest ends the session's turn, before anything that may take long, and with it what was seen during the turn.
+func (se *session) rest() {
+	se.glance.end()
+	se.srv.turns.leave(&se.turn)
+}
 
 // request takes one line. It returns false if the connection is to end.
 func (se *session) request(line []byte, tooLong bool) bool {

@@ -18,47 +18,67 @@ const rootAge = time.Second
 // maxLinks is how many links the last component of a source may lead through: the limit of Linux (path_resolution(7)).
 const maxLinks = 40
 
-// SourcePolicy returns the rule for [Server.CheckSource]: a source must be an absolute path that lies at or below one
-// of roots once all links are followed, in the path and in the root. The last component may be missing, since it is the
-// worker that looks for the file; everything before it must be there. A ".." is refused before the disk is asked.
+// Sources is the rule for the sources of uploads ([Server.Sources]): a source must be an absolute path that lies at or
+// below one of some folders, the roots, once all links are followed, in the path and in the root. The last component may be
+// missing, since it is the worker that looks for the file; everything before it must be there. A ".." is refused before
+// the disk is asked.
 //
 // The check is of the moment: a link may be changed before the file is read, and whoever reads it must follow links
-// with the same care. A root that does not exist has nothing below it. The function may be called at the same time
-// from many goroutines; its errors say which rule refused the path.
-func SourcePolicy(roots []string) func(path string) error {
-	rs := make([]*sourceRoot, len(roots))
+// with the same care. A root that does not exist has nothing below it. It may be used from many goroutines at the same
+// time; its errors say which rule refused the path.
+type Sources struct{ roots []*sourceRoot }
+
+// NewSources makes the rule for some roots.
+func NewSources(roots []string) *Sources {
+	s := &Sources{make([]*sourceRoot, len(roots))}
 	for i, r := range roots {
-		rs[i] = &sourceRoot{path: r}
+		s.roots[i] = &sourceRoot{path: r}
 	}
-	return func(path string) error {
-		if !filepath.IsAbs(path) {
-			return errors.New("the source is not an absolute path of this system")
+	return s
+}
+
+// SourcePolicy is [Sources.Check] for some roots.
+func SourcePolicy(roots []string) func(path string) error { return NewSources(roots).Check }
+
+// Check says why no client may name this path, or nil.
+func (s *Sources) Check(path string) error {
+	var g glance
+	defer g.end()
+	return s.check(path, &g)
+}
+
+// check is Check, with what was seen a moment ago.
+func (s *Sources) check(path string, g *glance) error {
+	if !filepath.IsAbs(path) {
+		return errors.New("the source is not an absolute path of this system")
+	}
+	for seg := range strings.SplitSeq(filepath.ToSlash(path), "/") {
+		if seg == ".." {
+			return errors.New(`the source holds a ".." segment`)
 		}
-		for seg := range strings.SplitSeq(filepath.ToSlash(path), "/") {
-			if seg == ".." {
-				return errors.New(`the source holds a ".." segment`)
-			}
-		}
-		if strings.IndexByte(path, 0) >= 0 {
-			return errors.New("the source holds a NUL byte")
-		}
-		if len(rs) == 0 {
-			return errors.New("no folder is open to clients: neither watched folders nor allow_sources")
-		}
-		real, err := resolve(path)
-		if err != nil {
+	}
+	if strings.IndexByte(path, 0) >= 0 {
+		return errors.New("the source holds a NUL byte")
+	}
+	if len(s.roots) == 0 {
+		return errors.New("no folder is open to clients: neither watched folders nor allow_sources")
+	}
+	real := filepath.Clean(path)
+	if !g.straight(real) {
+		var err error
+		if real, err = resolve(path); err != nil {
 			return err
 		}
-		for _, r := range rs {
-			if r.holds(real) {
-				return nil
-			}
-		}
-		if real != filepath.Clean(path) {
-			return fmt.Errorf("the source leads to %s, outside of every watched folder and allow_sources", real)
-		}
-		return errors.New("the source is outside of every watched folder and allow_sources")
 	}
+	for _, r := range s.roots {
+		if r.holds(real) {
+			return nil
+		}
+	}
+	if real != filepath.Clean(path) {
+		return fmt.Errorf("the source leads to %s, outside of every watched folder and allow_sources", real)
+	}
+	return errors.New("the source is outside of every watched folder and allow_sources")
 }
 
 // resolve follows all links of path. The last component, or what it points to, may be missing.

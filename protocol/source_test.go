@@ -117,3 +117,57 @@ func TestSourceRootMoves(t *testing.T) {
 		t.Error("the root has gone and its files are still allowed")
 	}
 }
+
+// What was seen of a folder for one request is not believed for the next one.
+func TestSourcesSeeWhatMoved(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need a privilege on Windows")
+	}
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := filepath.Join(base, "in"), filepath.Join(base, "out")
+	for _, d := range []string{in + "/sub", in + "/other", out} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := dialWire(t, "tcp", startServer(t, &Server{Handler: newFakeQueue(), Sources: NewSources([]string{in})}))
+	ask := func(want string, files ...string) {
+		t.Helper()
+		for _, f := range files {
+			w.send(b64("upl|"+filepath.Join(in, f)+"|k") + "\n")
+		}
+		for _, f := range files {
+			if got := w.text(); got != want {
+				t.Fatalf("%s was answered %q, want %q", f, got, want)
+			}
+		}
+	}
+	ask("ok", "sub/a", "sub/b", "other/a", "sub/c", "top")
+	for range 20 {
+		if err := os.Rename(in+"/sub", in+"/away"); err != nil {
+			t.Fatal(err)
+		}
+		ask("invalid", "sub/a", "sub/b")
+		if err := os.Symlink(out, in+"/sub"); err != nil {
+			t.Fatal(err)
+		}
+		ask("invalid", "sub/a", "sub/b")
+		if err := os.Remove(in + "/sub"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(in+"/away", in+"/sub"); err != nil {
+			t.Fatal(err)
+		}
+		ask("ok", "sub/a", "sub/b")
+		if err := os.Symlink(out+"/secret", in+"/sub/b"); err != nil {
+			t.Fatal(err)
+		}
+		ask("invalid", "sub/b")
+		if err := os.Remove(in + "/sub/b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -46,11 +46,11 @@ type turn struct {
 	lost    bool          // it was stuck, and somebody else has it now
 }
 
-// enter begins a turn, or goes on with one that is younger than turnTime.
-func (ts *turns) enter(t *turn) {
+// enter begins a turn, or goes on with one that is younger than turnTime. It reports whether it is a new one.
+func (ts *turns) enter(t *turn) (fresh bool) {
 	if !t.since.IsZero() {
 		if time.Since(t.since) < turnTime {
-			return
+			return false
 		}
 		ts.leave(t)
 		runtime.Gosched() // the scheduler alone would let us run for 10 ms
@@ -67,7 +67,7 @@ func (ts *turns) enter(t *turn) {
 		ts.grant(t)
 		<-t.granted
 		ts.mu.Unlock()
-		return
+		return true
 	}
 	ts.waiting = append(ts.waiting, t)
 	ts.mu.Unlock()
@@ -76,7 +76,7 @@ func (ts *turns) enter(t *turn) {
 	for {
 		select {
 		case <-t.granted:
-			return
+			return true
 		case <-late.C:
 			ts.rescue()
 			late.Reset(stuckAfter)

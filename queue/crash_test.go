@@ -134,6 +134,7 @@ func TestKill(t *testing.T) {
 		}
 		_ = cmd.Wait() // killed: an error is expected
 		q := open(t, dir, queue.Options{})
+		must(t, queue.CheckFilter(q))
 		for key := range put {
 			if _, ok, err := q.Pending(protocol.ObjectID{Bucket: bucket, Key: protocol.Key(key)}); !ok || err != nil {
 				t.Fatalf("%s was acknowledged and is lost: %v", key, err)

@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -29,3 +31,43 @@ func Break(q *Queue, err error) { q.store.Load().guard.freeze(err) }
 
 // Pause is how long Run of q has nothing to do.
 func Pause(q *Queue) time.Duration { return q.pause() }
+
+// WithFilter lets tests overfill the filter of the records with few.
+func WithFilter(o Options, room int) Options {
+	o.filter = room
+	return o
+}
+
+// CheckFilter compares the filter of q with the records that there are.
+func CheckFilter(q *Queue) error {
+	if q.enter() != nil {
+		return nil // it is broken or closed: nobody reads
+	}
+	defer q.exit()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.Err() != nil {
+		return nil
+	}
+	it, err := q.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceRecord}, UpperBound: []byte{spaceRecord + 1}})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for valid := it.First(); valid && err == nil; valid = it.Next() {
+		n++
+		if !q.known.mayHold(it.Key()) {
+			err = fmt.Errorf("the record %q is there and the filter denies it", it.Key())
+		}
+	}
+	if err == nil && !q.known.full && q.known.n != n {
+		err = fmt.Errorf("%d records, and the filter knows %d", n, q.known.n)
+	}
+	if err == nil && n != int(q.total.records()) {
+		err = fmt.Errorf("%d records, and %d were counted", n, q.total.records())
+	}
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

@@ -124,6 +124,7 @@ func heals(t *testing.T, left int, syncs bool) {
 	if q.Opening() <= opening {
 		t.Error("nobody could know that leases are void")
 	}
+	must(t, queue.CheckFilter(q))
 	if n := len(log.of(slog.LevelError)); n != 1 {
 		t.Errorf("%d lines tell of the one outage: %q", n, log.of(slog.LevelError))
 	}
@@ -146,6 +147,7 @@ func heals(t *testing.T, left int, syncs bool) {
 			t.Error("what was in a hand comes again without being marked")
 		}
 	}
+	must(t, queue.CheckFilter(q))
 	if len(again) < len(acked)+1 {
 		t.Errorf("%d come, of %d acknowledged and one in a hand", len(again), len(acked))
 	}

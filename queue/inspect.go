@@ -25,6 +25,7 @@ type seen struct {
 	uploads  bool   // there are rows of multipart uploads
 	total    counts
 	lines    map[string]*line
+	known    *filter
 }
 
 // inspect opens the store for reading and looks at every record: a store that is damaged is found here, before anything
@@ -42,7 +43,7 @@ func (q *Queue) inspect(st *store, path string, whole bool) (s seen, err error) 
 	if s, err = readOwn(db); err != nil {
 		return s, err
 	}
-	s.lines = map[string]*line{}
+	s.lines, s.known = map[string]*line{}, newFilter(q.opt.filter)
 	low, high := []byte{spaceRecord}, []byte{spaceRecord + 1}
 	if whole {
 		low, high = nil, nil
@@ -89,6 +90,7 @@ func (s *seen) look(key, val []byte) error {
 		var r *record
 		if r, err = decodeRecord(id, val); err == nil {
 			s.count(r)
+			s.known.add(key)
 		}
 	case spaceLedger:
 		_, err = decodeEntry(id, val)
@@ -167,7 +169,7 @@ func (q *Queue) recover(s seen) error {
 	q.next = max(q.next, s.next, s.top+1, 1)
 	q.limit = q.next
 	q.clockSaved, q.later, q.unsynced, q.deadline = 0, nil, false, s.deadline
-	q.total, q.lines = s.total, s.lines
+	q.total, q.lines, q.known = s.total, s.lines, s.known
 	q.uploads.Store(s.uploads)
 	if q.room != nil {
 		close(q.room)

@@ -77,6 +77,9 @@ func newQueue(dir string, opt Options) *Queue {
 	if opt.memTable == 0 {
 		opt.memTable = memTableBytes
 	}
+	if opt.filter == 0 {
+		opt.filter = filterTags
+	}
 	if opt.healGap == 0 {
 		opt.healGap = firstHealGap
 	}

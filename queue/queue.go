@@ -37,6 +37,7 @@ type Options struct {
 	fs       vfs.FS        // for tests; nil: the disk
 	memTable uint64        // for tests; 0: memTableBytes
 	healGap  time.Duration // for tests; 0: firstHealGap
+	filter   int           // for tests; 0: filterTags
 }
 
 // Queue is the open store. All methods may be called at the same time. Errors are *[protocol.Error]; but a context's own
@@ -74,6 +75,7 @@ type Queue struct {
 	limit      uint64 // reserved up to here
 	total      counts
 	lines      map[string]*line
+	known      *filter // of the keys of the records
 	later      []wakeup
 	deadline   int64         // no lease ends by itself before; 0: none does
 	unsynced   bool          // something was committed without an fsync
@@ -271,6 +273,12 @@ func (q *Queue) commit(t *tx, mode commitMode) (wait func(op string) error) {
 func (q *Queue) applied(t *tx, mode commitMode) {
 	before := q.total.backlog()
 	q.total.sum(&t.delta)
+	for _, m := range t.went {
+		q.known.remove(m)
+	}
+	if q.total.records() == 0 {
+		q.known.clear()
+	}
 	q.limit = t.limit
 	q.later = t.later
 	if t.now-q.clockSaved >= clockStep {

@@ -55,6 +55,14 @@ func (c *counts) sum(o *counts) {
 func (c *counts) state(s State) int64 { return c.n[s][protocol.Live] + c.n[s][protocol.Backfill] }
 func (c *counts) blocked() int64      { return c.state(Blocked) }
 
+// records is how many there are.
+func (c *counts) records() (n int64) {
+	for s := range c.n {
+		n += c.state(State(s))
+	}
+	return n
+}
+
 // backlog is the number of records that the bound of the backfill counts.
 func (c *counts) backlog() int64 {
 	return c.n[Ready][protocol.Backfill] + c.n[Blocked][protocol.Backfill] + c.n[Leased][protocol.Backfill]

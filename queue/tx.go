@@ -25,6 +25,8 @@ type tx struct {
 	later []wakeup            // replaces Queue.later at commit
 	key   []byte              // scratch
 	val   []byte              // scratch
+	came  []mark              // of new records, which the filter knows already
+	went  []mark              // of records that go: it is told of them at commit
 	swept bool                // Queue.deadline was set anew
 }
 
@@ -46,6 +48,9 @@ func (q *Queue) begin() *tx {
 // abort drops the change.
 func (t *tx) abort() {
 	_ = t.b.Close() // an uncommitted batch holds memory only
+	for _, m := range t.came {
+		t.q.known.remove(m)
+	}
 	if t.swept {
 		t.q.deadline = max(t.now, 1) // look again
 	}
@@ -98,6 +103,9 @@ func (t *tx) del(key []byte)      { _ = t.b.Delete(key, nil) }
 // load returns the record of id, or nil.
 func (t *tx) load(id protocol.ObjectID) (*record, error) {
 	t.key = idKey(t.key[:0], spaceRecord, id)
+	if !t.q.known.mayHold(t.key) {
+		return nil, nil
+	}
 	v, done, err := t.get(t.key)
 	if err != nil || v == nil {
 		return nil, err
@@ -116,7 +124,13 @@ func (t *tx) save(id protocol.ObjectID, old, r *record) {
 	t.key = idKey(t.key[:0], spaceRecord, id)
 	if r == nil {
 		t.del(t.key)
+		if old != nil {
+			t.went = append(t.went, t.q.known.mark(t.key))
+		}
 	} else {
+		if old == nil {
+			t.came = append(t.came, t.q.known.add(t.key))
+		}
 		t.val = appendRecord(t.val[:0], r)
 		t.set(t.key, t.val)
 	}
