@@ -13,16 +13,11 @@ import (
 
 // writeRow makes e, or nothing, the ledger's row of id, and brings the row by inode up to that.
 func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
-	t.key = idKey(t.key[:0], spaceLedger, id)
-	v, done, err := t.get(t.key)
+	was, err := t.inodeWas(id)
 	if err != nil {
 		return err
 	}
-	was, err := inodeRow(id, v)
-	done()
-	if err != nil {
-		return fmt.Errorf("%w (row %s of the ledger)", err, id)
-	}
+	t.key = idKey(t.key[:0], spaceLedger, id)
 	var is []byte
 	if e == nil {
 		t.del(t.key)
@@ -39,7 +34,7 @@ func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
 	if was == nil || bytes.Equal(was, is) {
 		return nil
 	}
-	v, done, err = t.get(was)
+	v, done, err := t.get(was)
 	if err != nil {
 		return err
 	}
@@ -48,6 +43,24 @@ func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
 	}
 	done()
 	return nil
+}
+
+// inodeWas returns the key of the row by inode of a row of the ledger that is about to be written.
+func (t *tx) inodeWas(id protocol.ObjectID) ([]byte, error) {
+	if key, known := t.q.hands.rowWritten(id); known {
+		return key, nil
+	}
+	t.key = idKey(t.key[:0], spaceLedger, id)
+	v, done, err := t.get(t.key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	key, err := inodeRow(id, v)
+	if err != nil {
+		return nil, fmt.Errorf("%w (row %s of the ledger)", err, id)
+	}
+	return key, nil
 }
 
 // byInode reports whether a row is found by the file that it was made from.
@@ -61,10 +74,18 @@ func inodeRow(id protocol.ObjectID, val []byte) ([]byte, error) {
 		return nil, nil
 	}
 	e, err := decodeEntry(id, val)
-	if err != nil || !byInode(e) {
+	if err != nil {
 		return nil, err
 	}
-	return inodeKey(nil, id.Bucket, e.Dev, e.Ino), nil
+	return inodeOf(id, e), nil
+}
+
+// inodeOf is inodeRow for a row that may be nil.
+func inodeOf(id protocol.ObjectID, e *protocol.Entry) []byte {
+	if e == nil || !byInode(e) {
+		return nil
+	}
+	return inodeKey(nil, id.Bucket, e.Dev, e.Ino)
 }
 
 // MadeFrom returns the row of the ledger for a bucket that was made from the file or folder with this device and inode

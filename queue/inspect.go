@@ -169,7 +169,7 @@ func (q *Queue) recover(s seen) error {
 	q.next = max(q.next, s.next, s.top+1, 1)
 	q.limit = q.next
 	q.clockSaved, q.later, q.unsynced, q.deadline = 0, nil, false, s.deadline
-	q.total, q.lines, q.known = s.total, s.lines, s.known
+	q.total, q.lines, q.known, q.hands = s.total, s.lines, s.known, hands{}
 	q.uploads.Store(s.uploads)
 	if q.room != nil {
 		close(q.room)

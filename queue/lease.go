@@ -49,6 +49,9 @@ func (q *Queue) Lease(ctx context.Context, bucket string, n int, wait, hold time
 				}
 			}
 		}
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.hands.learn(out)
 		return nil
 	}, func() { out = nil })
 	if err != nil {

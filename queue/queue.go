@@ -76,6 +76,7 @@ type Queue struct {
 	total      counts
 	lines      map[string]*line
 	known      *filter // of the keys of the records
+	hands      hands
 	later      []wakeup
 	deadline   int64         // no lease ends by itself before; 0: none does
 	unsynced   bool          // something was committed without an fsync
@@ -273,6 +274,7 @@ func (q *Queue) commit(t *tx, mode commitMode) (wait func(op string) error) {
 func (q *Queue) applied(t *tx, mode commitMode) {
 	before := q.total.backlog()
 	q.total.sum(&t.delta)
+	q.hands.take(t.handed)
 	for _, m := range t.went {
 		q.known.remove(m)
 	}

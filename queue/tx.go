@@ -28,6 +28,8 @@ type tx struct {
 	came  []mark              // of new records, which the filter knows already
 	went  []mark              // of records that go: it is told of them at commit
 	swept bool                // Queue.deadline was set anew
+
+	handed []*record // leased ones, for Queue.hands; nil: of those that are no longer
 }
 
 // lineDelta is what a tx does to one line.
@@ -102,6 +104,9 @@ func (t *tx) del(key []byte)      { _ = t.b.Delete(key, nil) }
 
 // load returns the record of id, or nil.
 func (t *tx) load(id protocol.ObjectID) (*record, error) {
+	if h := t.q.hands[id]; h != nil {
+		return h.record.clone(), nil
+	}
 	t.key = idKey(t.key[:0], spaceRecord, id)
 	if !t.q.known.mayHold(t.key) {
 		return nil, nil
@@ -121,6 +126,7 @@ func (t *tx) load(id protocol.ObjectID) (*record, error) {
 // save replaces record old by r, with all their index rows and counts. Either may be nil.
 func (t *tx) save(id protocol.ObjectID, old, r *record) {
 	t.index(old, r)
+	t.leased(id, r)
 	t.key = idKey(t.key[:0], spaceRecord, id)
 	if r == nil {
 		t.del(t.key)
