@@ -135,7 +135,7 @@ func Defaults() Config {
 		StateDir: "/var/lib/s3apu",
 		S3:       S3{FolderObjects: "slash"},
 		Worker: Worker{
-			MaxWorkers:   64, // a bound and a guess: 3,000 files a second where an answer takes 20 ms. S3 APU had 1
+			MaxWorkers:   128, // a bound and a guess: 6,000 files a second where an answer takes 20 ms. S3 APU had 1
 			MaxFiles:     20,
 			MaxRetries:   3,                          // the seed's
 			SlowdownTime: Duration(15 * time.Second), // the seed's

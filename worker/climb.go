@@ -20,7 +20,7 @@ type climb struct {
 }
 
 const (
-	firstClimb  = 8                      // where it begins; a guess: enough for a server nearby
+	firstClimb  = 16                     // where it begins: what is best for a server nearby on 2 cores (docs/design/0012)
 	climbWindow = 250 * time.Millisecond // the least time of a measurement; a guess: some round trips to another continent
 	climbRounds = 4                      // and the least number of answers for each request at once; a guess
 	climbRest   = 10 * time.Second       // after a raise that was for nothing; a guess: one measurement in forty is a trial

@@ -22,9 +22,9 @@ func TestClimbFindsTheKnee(t *testing.T) {
 	}{
 		{"near and endless", 20 * time.Millisecond, 1e9, true, 64, 64},
 		{"far and endless", 200 * time.Millisecond, 1e9, true, 64, 64},
-		{"our processors are the bound", time.Millisecond, 5000, true, 8, 12},
+		{"our processors are the bound", time.Millisecond, 5000, true, 16, 24},
 		{"a knee at 20", 20 * time.Millisecond, 1000, true, 18, 40},
-		{"little to do", 20 * time.Millisecond, 1e9, false, 8, 8},
+		{"little to do", 20 * time.Millisecond, 1e9, false, 16, 16},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newClimb(64)

@@ -32,7 +32,7 @@ const directLimit = 2 << 20
 // oneWrite is the size of a body, in bytes, up to which it is copied, so that net/http sends headers and body in one write: it does
 // so with bodies only that it knows to be in memory, and what it may still read when the answer is there must not be the caller's.
 // Headers and body together fit into the write buffer of [NewTransport].
-const oneWrite = 48 << 10
+const oneWrite = 24 << 10
 
 // unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
 const unsigned = "UNSIGNED-PAYLOAD"

@@ -17,7 +17,7 @@ import (
 // TestCopiesOfBodiesStayApart has many small bodies sent at once to a server that answers each second one before it has read it: what
 // arrives is what was to be sent, also where a copy is used for one body after another.
 func TestCopiesOfBodiesStayApart(t *testing.T) {
-	content := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 1+n*7919%(47<<10)) }
+	content := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 1+n*7919%(23<<10)) }
 	b := against(t, func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 		if err != nil {
@@ -57,9 +57,12 @@ func TestCopiesOfBodiesStayApart(t *testing.T) {
 	group.Wait()
 }
 
-// TestCopiesOfBodiesAreUsedAgain counts what is allocated for bodies of 40 KiB that are sent one after another.
+// TestCopiesOfBodiesAreUsedAgain counts what is allocated for bodies of 20 KiB that are sent one after another.
 func TestCopiesOfBodiesAreUsedAgain(t *testing.T) {
-	body := bytes.Repeat([]byte{1}, 40<<10)
+	if raceDetector {
+		t.Skip("with the race detector a sync.Pool throws away at random")
+	}
+	body := bytes.Repeat([]byte{1}, 20<<10)
 	sum := md5.Sum(body)
 	b := against(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -73,7 +76,7 @@ func TestCopiesOfBodiesAreUsedAgain(t *testing.T) {
 			}
 		}
 	}).AllocedBytesPerOp()
-	if each > 48<<10 {
+	if each > 24<<10 {
 		t.Errorf("%d bytes are allocated for each, the server's included: copies are made anew", each)
 	}
 }
