@@ -6,15 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leaseRest takes and returns a read lease. fcntl(2): EAGAIN while the file is open for writing; EACCES for a file of
-// another user; EINVAL where the filesystem has no leases.
+// leaseRest takes and returns a read lease.
 func leaseRest(fd int) Rest {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
-	switch {
-	case err == nil:
+	rest := askLease(fd)
+	if rest == Yes {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
 			return Unknown // closing the file ends the lease
 		}
+	}
+	return rest
+}
+
+// askLease takes a read lease, which the caller has to end if the answer is Yes. fcntl(2): EAGAIN while the file is open for
+// writing; EACCES for a file of another user; EINVAL where the filesystem has no leases.
+func askLease(fd int) Rest {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	switch {
+	case err == nil:
 		return Yes
 	case errors.Is(err, unix.EAGAIN) && !remote(fd):
 		return Busy
@@ -50,7 +58,10 @@ func restOf(path string) (rest Rest, found bool) {
 		}
 		return Unknown, !isGone(err) && !errors.Is(err, unix.ELOOP)
 	}
-	defer func() { _ = unix.Close(fd) }() // it was only read: nothing can be lost
+	defer func() { _ = unix.Close(fd) }() // it was only read: nothing can be lost. It ends the lease as well
+	if rest = askLease(fd); rest == Yes {
+		return rest, true // only regular files have leases (fcntl(2))
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return Unknown, true
@@ -58,5 +69,5 @@ func restOf(path string) (rest Rest, found bool) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Unknown, false
 	}
-	return leaseRest(fd), true
+	return rest, true
 }

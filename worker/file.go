@@ -65,7 +65,7 @@ func (c *Config) open(ctx context.Context, at *spot, st protocol.Stat, growing b
 		src.close()
 		return nil, err
 	}
-	if err := src.unchanged(); err != nil {
+	if err := src.opened(); err != nil {
 		src.close()
 		return nil, err
 	}
@@ -120,6 +120,18 @@ func (s *source) trust(ctx context.Context) *protocol.Error {
 // One that grows must be the same file and not have become shorter; whether its bytes stayed what they are is for two
 // readings to tell (see [job.content]).
 func (s *source) unchanged() *protocol.Error {
+	named, e := s.lstat()
+	if e != nil && e.Kind != protocol.KindVanished {
+		return e
+	}
+	if e != nil || !s.still(named) {
+		return s.changed()
+	}
+	return s.opened()
+}
+
+// opened is unchanged for the open file alone: that of the name was looked at a moment ago.
+func (s *source) opened() *protocol.Error {
 	open, err := s.state, error(nil)
 	if s.f != nil {
 		open, err = beneath.Fstat(s.f)
@@ -127,11 +139,7 @@ func (s *source) unchanged() *protocol.Error {
 	if err != nil {
 		return fileError(s.path, err)
 	}
-	named, e := s.lstat()
-	if e != nil && e.Kind != protocol.KindVanished {
-		return e
-	}
-	if e != nil || !s.still(open) || !s.still(named) {
+	if !s.still(open) {
 		return s.changed()
 	}
 	if s.f != nil && !s.growing && s.atRest != nil && !s.atRest(s.f) {
