@@ -17,7 +17,18 @@ type climb struct {
 	rate   float64   // what it carried out in a second then
 	rest   time.Time // no raise before that
 	fine   bool      // doubling has brought nothing once: the steps are halves
+	trust  trust     // in what the first raise has brought
 }
+
+// trust says whether the first raise was measured twice. What it seems to bring may come from something that changed meanwhile: at the
+// start it is often the end of a scan, which leaves the processors to the workers.
+type trust uint8
+
+const (
+	untested  trust = iota // the first raise is still to be measured
+	doubted                // it was good, and is taken back to be measured again
+	confirmed              // it was good again
+)
 
 const (
 	firstClimb  = 16                     // where it begins: what is best for a server nearby on 2 cores (docs/design/0012)
@@ -54,7 +65,13 @@ func (c *climb) answered(now time.Time, used int) bool {
 		}
 		c.fine = true
 		return true
-	case c.limit == c.max || now.Before(c.rest):
+	case before > 0 && c.trust == untested:
+		c.limit, c.trust = before, doubted
+		return true
+	case before > 0:
+		c.trust = confirmed
+	}
+	if c.limit == c.max || now.Before(c.rest) {
 		return false
 	}
 	c.before, c.rate = c.limit, rate

@@ -69,6 +69,27 @@ func TestClimbIsQuick(t *testing.T) {
 	}
 }
 
+// TestClimbDoubtsTheFirstRaise has a server, near and slow, that can carry out twice as much from one moment on: whenever that is, it is
+// not taken for what a raise has brought.
+func TestClimbDoubtsTheFirstRaise(t *testing.T) {
+	for at := range 40 {
+		c := newClimb(64)
+		now := time.Unix(1, 0)
+		better := now.Add(time.Duration(at) * climbWindow / 10)
+		for end := now.Add(5 * time.Second); now.Before(end); {
+			rate := 2000.0
+			if now.After(better) {
+				rate *= 3
+			}
+			now = now.Add(time.Duration(float64(time.Second) / rate))
+			c.answered(now, c.limit)
+		}
+		if c.limit > 24 {
+			t.Errorf("better after %v: %d requests at once", better.Sub(time.Unix(1, 0)), c.limit)
+		}
+	}
+}
+
 // TestLatencyIsHidden carries out small files at a server that needs 20 ms for each: so many at once as bring more, and each of
 // them once.
 func TestLatencyIsHidden(t *testing.T) {
