@@ -3,7 +3,8 @@ package worker
 import "time"
 
 // climb looks for the number of requests at once that is worth its while: as long as all of them are in use it tries more, and goes
-// back if that carries out no more in the same time. The right number depends on how far away the server is, how fast, and on our own
+// back if that carries out no more in the same time. From time to time it tries fewer as well, or each raise that chance has made look
+// good would stay for ever. The right number depends on how far away the server is, how fast, and on our own
 // processors, so it is measured and not configured. It is a pure struct like aimd, and bounds it: what the server asks for comes first.
 type climb struct {
 	max   int // the most, from 1
@@ -13,10 +14,11 @@ type climb struct {
 	done   int       // requests carried out in it
 	last   time.Time // of the last of them
 	area   float64   // requests under way, summed over the seconds
-	before int       // the limit before the last raise, if it is on trial; else 0
+	before int       // the limit before another was tried that is on trial; else 0
 	rate   float64   // what it carried out in a second then
 	rest   time.Time // no raise before that
 	fine   bool      // doubling has brought nothing once: the steps are halves
+	fewer  bool      // it is the turn of fewer to be tried
 	trust  trust     // in what the first raise has brought
 }
 
@@ -34,8 +36,8 @@ const (
 	firstClimb  = 16                     // where it begins: what is best for a server nearby on 2 cores (docs/design/0012)
 	climbWindow = 250 * time.Millisecond // the least time of a measurement; a guess: some round trips to another continent
 	climbRounds = 4                      // and the least number of answers for each request at once; a guess
-	climbRest   = 10 * time.Second       // after a raise that was for nothing; a guess: one measurement in forty is a trial
-	climbGain   = 3                      // a raise has to bring a third of its share, a doubling 33 %, or it was for nothing; a guess
+	climbRest   = 10 * time.Second       // between trials once it has found its number; a guess: one measurement in forty is a trial
+	climbGain   = 3                      // a raise has to bring a third of its share, a doubling 33 %, or it was for nothing, and fewer may cost as much; a guess
 	climbFull   = 0.8                    // share of the limit that must be in use on average; a guess
 )
 
@@ -56,32 +58,51 @@ func (c *climb) answered(now time.Time, used int) bool {
 	rate, busy, before := float64(c.done)/took.Seconds(), c.area >= climbFull*float64(c.limit)*took.Seconds(), c.before
 	c.start(now)
 	c.before = 0
-	switch {
-	case !busy: // there is not more to do: it tells nothing
+	if !busy { // there is not more to do: it tells nothing
 		return false
-	case before > 0 && rate < c.rate*(1+float64(c.limit-before)/float64(before*climbGain)):
+	}
+	switch {
+	case before > c.limit: // fewer are enough, or not
+		c.rest = now.Add(climbRest)
+		if rate < c.rate*(1-share(before-c.limit, before)) {
+			c.limit = before
+		}
+		return true
+	case before > 0 && rate < c.rate*(1+share(c.limit-before, before)):
 		if c.limit = before; c.fine {
 			c.rest = now.Add(climbRest)
 		}
-		c.fine = true
+		c.fine, c.fewer = true, true
 		return true
 	case before > 0 && c.trust == untested:
 		c.limit, c.trust = before, doubted
 		return true
 	case before > 0:
 		c.trust = confirmed
+		if c.limit == c.max {
+			c.rest = now.Add(climbRest)
+		}
 	}
-	if c.limit == c.max || now.Before(c.rest) {
+	if now.Before(c.rest) {
 		return false
 	}
 	c.before, c.rate = c.limit, rate
-	step := c.limit
-	if c.fine {
-		step = max(1, c.limit/2)
+	switch least := min(c.max, firstClimb); {
+	case (c.fewer || c.limit == c.max) && c.limit > least:
+		c.limit = max(least, c.limit-c.limit/3)
+	case c.limit == c.max:
+		c.before = 0
+	case c.fine:
+		c.limit = min(c.max, c.limit+max(1, c.limit/2))
+	default:
+		c.limit = min(c.max, 2*c.limit)
 	}
-	c.limit = min(c.max, c.limit+step)
-	return true
+	c.fewer = false
+	return c.before > 0
 }
+
+// share is what part of the rate another limit has to bring, or may cost: a third of the step's part of the limit.
+func share(step, limit int) float64 { return float64(step) / float64(climbGain*limit) }
 
 // start begins a measurement.
 func (c *climb) start(now time.Time) { c.began, c.last, c.done, c.area = now, now, 0, 0 }

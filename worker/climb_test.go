@@ -90,6 +90,26 @@ func TestClimbDoubtsTheFirstRaise(t *testing.T) {
 	}
 }
 
+// TestClimbComesDown has chance make a raise look good where our own processors are the bound: it is taken back later.
+func TestClimbComesDown(t *testing.T) {
+	c := newClimb(64)
+	c.limit, c.fine, c.trust = 64, true, confirmed
+	chance := rand.New(rand.NewPCG(3, 4))
+	now := time.Unix(1, 0)
+	high, n := 0, 0
+	for end := now.Add(10 * time.Minute); now.Before(end); n++ {
+		rate := 5000 * (0.7 + 0.6*chance.Float64())
+		now = now.Add(time.Duration(float64(time.Second) / rate))
+		c.answered(now, c.limit)
+		if c.limit > 32 {
+			high++
+		}
+	}
+	if high > n/5 {
+		t.Errorf("the limit is %d, and was above 32 for %d of %d answers", c.limit, high, n)
+	}
+}
+
 // TestLatencyIsHidden carries out small files at a server that needs 20 ms for each: so many at once as bring more, and each of
 // them once.
 func TestLatencyIsHidden(t *testing.T) {
