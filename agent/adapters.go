@@ -148,11 +148,16 @@ func (h clientHandler) outward(ins protocol.Instruction) protocol.Instruction {
 
 func (h clientHandler) Put(ctx context.Context, ins []protocol.Instruction) error {
 	items := make([]queue.Item, 0, len(ins))
-	made := make(map[protocol.Key]bool) // folders by this call, which neither queue nor ledger know yet
+	var made map[protocol.Key]bool // folders by this call, which neither queue nor ledger know yet
 	for _, in := range ins {
 		in = h.inward(in)
 		items = append(items, queue.Item{Instruction: in, Class: protocol.Live})
-		made[in.Key] = made[in.Key] || in.Verb == protocol.Mkd
+		if in.Verb == protocol.Mkd {
+			if made == nil {
+				made = map[protocol.Key]bool{}
+			}
+			made[in.Key] = true
+		}
 		if in.Verb != protocol.Del || in.Key.IsFolder() || h.folders == "plain" {
 			continue
 		}

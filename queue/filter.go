@@ -3,8 +3,8 @@ package queue
 import "hash/maphash"
 
 const (
-	// filterTags is how many records a filter has room for, about, and twice as many bytes: 1 MiB. A guess: five times the
-	// default of Options.MaxBackfill.
+	// filterTags is how many records a filter has room for, about, and as many bytes. A guess: five times the default of
+	// Options.MaxBackfill, and half a MiB.
 	filterTags = 1 << 19
 
 	bucketTags = 4   // Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014), 5.1
@@ -12,14 +12,14 @@ const (
 )
 
 // filter is a cuckoo filter of the keys of all records, so that a put of a key that has none, as most do, need not look
-// into every part of the store for it. It says no only if there is none, and yes wrongly once in 8,000 times. It must be
+// into every part of the store for it. It says no only if there is none, and yes wrongly three times in a hundred. It must be
 // told of every record that comes, once, and of every one that goes. When it is full it says yes to everything until it is
 // emptied.
 type filter struct {
 	seed    maphash.Seed
-	buckets [][bucketTags]uint16 // 0: a free place; a power of two of them, or none as long as nothing was added
-	size    int                  // how many there are to be
-	n       int                  // tags
+	buckets [][bucketTags]uint8 // 0: a free place; a power of two of them, or none as long as nothing was added
+	size    int                 // how many there are to be
+	n       int                 // tags
 	full    bool
 	kicks   uint32 // which tag has to move next time
 }
@@ -29,13 +29,13 @@ func newFilter(room int) *filter { return &filter{seed: maphash.MakeSeed(), size
 
 // mark is what a filter keeps of a key: a tag, and one of the two buckets that it may be in.
 type mark struct {
-	tag uint16
+	tag uint8
 	at  uint32
 }
 
 func (f *filter) mark(key []byte) mark {
 	h := maphash.Bytes(f.seed, key)
-	return mark{max(uint16(h>>48), 1), uint32(h) & uint32(f.size-1)}
+	return mark{max(uint8(h>>56), 1), uint32(h) & uint32(f.size-1)}
 }
 
 // other is m with the other bucket.
@@ -82,7 +82,7 @@ func (f *filter) add(key []byte) mark {
 		return m
 	}
 	if f.buckets == nil {
-		f.buckets = make([][bucketTags]uint16, f.size)
+		f.buckets = make([][bucketTags]uint8, f.size)
 	}
 	f.n++
 	if f.put(m) {

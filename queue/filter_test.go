@@ -81,7 +81,7 @@ func TestFilterIsWorthIt(t *testing.T) {
 			wrong++
 		}
 	}
-	if wrong > 100 { // 1/8,192 each: 24
+	if wrong > 8_000 { // of 7 to 8 tags each is the same once in 255: 5,600
 		t.Errorf("%d of 200,000 keys were taken for one that is there", wrong)
 	}
 	for _, m := range marks {
