@@ -165,7 +165,12 @@ func (f *folder) run(ctx context.Context) error {
 // events carries what the watcher tells to the feeder, for as long as ctx lasts. What the queue refuses the feeder marks
 // again: the disk keeps the truth, so trying later loses nothing.
 func (f *folder) events(ctx context.Context) {
+	var many gather
+	var next time.Time
 	for f.memo.Up(ctx) == nil {
+		if wait := time.Until(next); wait > 0 {
+			pause(ctx, wait)
+		}
 		batch, err := f.watch.Next(ctx, eventBatch)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -173,6 +178,7 @@ func (f *folder) events(ctx context.Context) {
 			}
 			return
 		}
+		next = many.took(len(batch), time.Now())
 		var paths []string
 		later := func(rels []string) { f.graves.add(ctx, rels, f.rescans.last()) }
 		for _, e := range batch {

@@ -6,26 +6,58 @@ import (
 	"s3apu/protocol"
 )
 
+// settleGap is the least time between the beginnings of two commits of results. While many files come a commit for each few
+// of them costs more than it brings: nobody waits for it but a newer wish for the same key. A guess: a fsync takes as long.
+const settleGap = 5 * time.Millisecond
+
 // settle is the one goroutine that tells the Source what became of deliveries: as many in one commit as have come
-// together during the last. It ends when the results do.
+// together during the last and within settleGap. A result that comes alone does not wait. It ends when the results do.
 func (p *Pool) settle() {
 	fault := p.newFault("settle")
 	batch := make([]finished, 0, unsettled)
+	timer := time.NewTimer(settleGap)
+	defer timer.Stop()
+	var next time.Time
 	for f := range p.results {
 		batch = append(batch[:0], f)
-		for more := true; more && len(batch) < unsettled; {
-			select {
-			case f, ok := <-p.results:
-				if more = ok; ok {
-					batch = append(batch, f)
-				}
-			default:
-				more = false
-			}
+		var until <-chan time.Time
+		if wait := time.Until(next); wait > 0 {
+			timer.Reset(wait)
+			until = timer.C
 		}
+		batch = p.collect(batch, until)
+		next = time.Now().Add(settleGap)
 		p.settleBatch(batch, fault)
 		clear(batch)
 	}
+}
+
+// collect adds the results that come until then to batch, or those that are there if until is nil.
+func (p *Pool) collect(batch []finished, until <-chan time.Time) []finished {
+	for len(batch) < unsettled {
+		if until != nil {
+			select {
+			case <-until:
+				until = nil
+			case f, ok := <-p.results:
+				if !ok {
+					return batch
+				}
+				batch = append(batch, f)
+			}
+			continue
+		}
+		select {
+		case f, ok := <-p.results:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, f)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // settleBatch tries until it works. When Run's context has ended, that is until the second Grace is over; what is not
