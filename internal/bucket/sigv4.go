@@ -80,7 +80,11 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 			return false
 		}
 		switch name {
-		case "X-Amz-Date", "X-Amz-Security-Token": // ours to set
+		case "X-Amz-Date": // ours to set
+		case "X-Amz-Security-Token":
+			if c.SessionToken == "" { // else ours to set
+				signed = append(signed, signedHeader{name, values[0]})
+			}
 		case "User-Agent": // proxies may change it
 		case "Authorization", "Expect", "Transfer-Encoding", "X-Amzn-Trace-Id": // the SDK leaves them out as well
 			return false
