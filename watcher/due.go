@@ -34,6 +34,20 @@ func (m *marks) push(k *mark) {
 	}
 }
 
+// Marks that become due together are handed out together: of a file that gets another name, and another one that takes the old name at
+// once, the new name must not be heard of behind the old one, or the file's object is overwritten before it is copied.
+const (
+	roundSpan = time.Millisecond // what becomes due within it belongs together, and is looked at so much too soon; half of the debounce
+	roundMost = 128              // bounds the looks of a round; a guess: some milliseconds
+)
+
+// round is a series of looks. What they find ready is handed out at its end.
+type round struct {
+	left  int     // looks; 0: there is none under way
+	ready []*mark // what was found ready
+	aside []*mark // what was not due with the others
+}
+
 // pick returns a mark that is to be looked at now and a copy of it to read, or else how long there is nothing to do
 // (0: until settleWake).
 func (m *marks) pick(now tick) (k *mark, seen mark, wait time.Duration) {
@@ -42,34 +56,69 @@ func (m *marks) pick(now tick) (k *mark, seen mark, wait time.Duration) {
 	m.sleep = 0
 	for {
 		k := m.heap.first()
+		if m.round.left > 0 {
+			if k == nil || m.round.left == 1 || m.heap[0].at > now+roundSpan {
+				m.endRound()
+				continue
+			}
+			if !m.dueWith(k, now) {
+				m.heap.remove(k)
+				m.round.aside = append(m.round.aside, k)
+				continue
+			}
+		}
 		if k == nil {
 			m.sleep = 1<<63 - 1
 			return nil, mark{}, 0
 		}
-		if at := m.heap[0].at; at > now {
+		if at := m.heap[0].at; m.round.left == 0 && at > now {
 			m.sleep = at
 			return nil, mark{}, at - now
 		}
 		m.heap.remove(k)
-		switch at := m.when(k); {
-		case at > now:
-			m.heap.put(k, at)
-		case k.rescan:
-			m.makeReady(k)
-		default:
-			k.looking, k.looked = true, now
-			return k, *k, 0
+		if at := m.when(k); m.round.left == 0 && at > now {
+			m.heap.put(k, at) // something happened meanwhile
+			continue
 		}
+		if m.round.left == 0 {
+			m.round.left = roundMost
+		}
+		m.round.left--
+		if k.rescan {
+			m.makeReady(k)
+			continue
+		}
+		k.looking, k.looked = true, now
+		return k, *k, 0
 	}
+}
+
+// dueWith reports whether a mark is due in the round that is under way: now, or so soon that it belongs to what is due now. What had
+// a second event may have a third, and waits until it is its time.
+func (m *marks) dueWith(k *mark, now tick) bool {
+	at := m.when(k)
+	return at <= now || k.first == k.last && at <= now+roundSpan
 }
 
 func (m *marks) makeReady(k *mark) {
 	k.ready = true
 	if !k.queued {
 		k.queued = true
-		m.due = append(m.due, k)
+		m.round.ready = append(m.round.ready, k)
 	}
-	signal(m.readyWake)
+}
+
+func (m *marks) endRound() {
+	if len(m.round.ready) > 0 {
+		m.due = append(m.due, m.round.ready...)
+		signal(m.readyWake)
+	}
+	for _, k := range m.round.aside {
+		m.push(k)
+	}
+	clear(m.round.ready)
+	clear(m.round.aside)
+	m.round = round{ready: m.round.ready[:0], aside: m.round.aside[:0]}
 }
 
 // finish takes the settler's verdict on the mark it picked.

@@ -72,6 +72,7 @@ type marks struct {
 	mu      sync.Mutex
 	folders map[string]*dirty
 	heap    markHeap
+	round   round
 	due     []*mark
 	storms  map[string]storm
 	names   int

@@ -204,8 +204,36 @@ func TestDueIsTakenBack(t *testing.T) {
 	}
 	k, _, _ = m.pick(30)
 	m.finish(k, verdict{ready: true})
+	m.pick(31) // ends the round
 	if out := m.take(32, 10); len(out) != 1 || len(m.folders) != 0 || m.names != 0 {
 		t.Fatalf("%+v", out)
+	}
+}
+
+// What becomes due together is handed out together, whatever is taken meanwhile.
+func TestDueTogether(t *testing.T) {
+	const ms = time.Millisecond
+	m := newMarks(limits{names: 10, folders: 10, total: 100, debounce: 2 * ms, maxDelay: time.Minute})
+	m.event("a", 10*ms)          // the old name, and the file that took it
+	m.event("n", 10*ms+ms/2)     // the new name
+	m.event("other", 10*ms+3*ms) // comes later
+	m.event("written", 10*ms)    // is being written
+	m.event("written", 10*ms+ms/2)
+	for _, want := range []string{"a", "n"} {
+		k, seen, _ := m.pick(12 * ms)
+		if k == nil || seen.path != want {
+			t.Fatalf("%q is looked at, want %q", seen.path, want)
+		}
+		m.finish(k, verdict{ready: true})
+		if out := m.take(12*ms, 10); len(out) > 0 {
+			t.Fatalf("%+v is handed out before its round has ended", out)
+		}
+	}
+	if k, seen, _ := m.pick(12 * ms); k != nil {
+		t.Fatalf("%q is looked at before it is due", seen.path)
+	}
+	if out := m.take(12*ms, 10); len(out) != 2 {
+		t.Fatalf("%+v is handed out, want a and n", out)
 	}
 }
 
