@@ -6,8 +6,9 @@ import (
 	"unsafe"
 )
 
-// Of openat2(2), which the standard library does not have; the number is the same on every architecture that Go knows
-// (Linux 5.6, include/uapi/asm-generic/unistd.h), and so are the values (include/uapi/linux/openat2.h, fcntl.h).
+// Of openat2(2), which the standard library does not have; the number is the same on every architecture that Go knows but
+// MIPS, which has no such call under it (Linux 5.6, include/uapi/asm-generic/unistd.h), and so are the values
+// (include/uapi/linux/openat2.h, fcntl.h).
 const (
 	sysOpenat2        = 437
 	openPathOnly      = 0o10000000 // O_PATH

@@ -14,29 +14,34 @@ type hands map[protocol.ObjectID]*hand
 type hand struct {
 	record *record // as it is in the store; not to be changed
 	read   bool    // inode is that of the ledger's row
-	wrote  bool    // the row was written since the lease
+	wrote  bool    // the row may have been written since the lease
 	inode  []byte  // the key of the row by inode, or nil if there is none
 }
 
-// leased notes what a change makes of a record, for the commit.
-func (t *tx) leased(id protocol.ObjectID, r *record) {
+// leased notes what a change makes of record old, for the commit.
+func (t *tx) leased(id protocol.ObjectID, old, r *record) {
 	delete(t.q.hands, id)
 	if r != nil && r.state == Leased {
-		t.handed = append(t.handed, r)
+		// Of a lease that goes on it is no longer known what was written meanwhile.
+		t.handed = append(t.handed, &hand{record: r, wrote: old != nil && old.state == Leased})
 		return
 	}
 	for i, h := range t.handed {
-		if h != nil && h.id == id {
+		if h != nil && h.record.id == id {
 			t.handed[i] = nil
 		}
 	}
 }
 
-// take keeps the records that a change, which was applied, has put into hands.
-func (h hands) take(records []*record) {
-	for _, r := range records {
-		if r != nil && len(h) < handsMost {
-			h[r.id] = &hand{record: r}
+// take keeps what a change, which was applied, has put into hands. It may have put one key there several times: the last counts,
+// also when no other has room.
+func (h hands) take(handed []*hand) {
+	for _, one := range handed {
+		if one == nil {
+			continue
+		}
+		if id := one.record.id; len(h) < handsMost || h[id] != nil {
+			h[id] = one
 		}
 	}
 }

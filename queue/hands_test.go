@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"testing"
 
 	"s3apu/protocol"
@@ -94,9 +95,67 @@ func TestLearnAfterTheRowWasWritten(t *testing.T) {
 func TestHandsAreBounded(t *testing.T) {
 	h := hands{}
 	for n := range uint64(handsMost + 10) {
-		h.take([]*record{{id: protocol.ObjectID{Bucket: handsBucket, Key: protocol.Key(inodeKey(nil, "", 0, n))}}})
+		h.take([]*hand{{record: &record{id: protocol.ObjectID{Bucket: handsBucket, Key: protocol.Key(inodeKey(nil, "", 0, n))}}}})
 	}
 	if len(h) != handsMost {
 		t.Errorf("%d records are kept", len(h))
+	}
+}
+
+// TestWishesForAFullHand has two wishes for a leased key come in one change while as many records are kept as may be: the newer counts.
+func TestWishesForAFullHand(t *testing.T) {
+	q, err := Open(t.TempDir(), Options{})
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(err)
+	defer q.Close() //nolint:errcheck // of a test
+	items := make([]Item, handsMost+1)
+	for i := range items {
+		items[i] = handsItem(fmt.Sprintf("k%04d", i))
+	}
+	check(q.Put(t.Context(), items...))
+	ds, err := q.Lease(t.Context(), handsBucket, len(items), 0, 0)
+	check(err)
+	if len(ds) != len(items) || len(q.hands) != handsMost {
+		t.Fatalf("%d leased, %d kept", len(ds), len(q.hands))
+	}
+	gone := handsItem("k0000")
+	gone.Verb, gone.Source = protocol.Del, ""
+	check(q.Put(t.Context(), gone, handsItem("k0000")))
+	_, err = q.Settle(t.Context(), []protocol.Result{{Delivery: ds[0], Entry: handsRow("k0000", 30)}})
+	check(err)
+	next, err := q.Lease(t.Context(), handsBucket, 1, 0, 0)
+	check(err)
+	if len(next) != 1 || next[0].Verb != protocol.Upl {
+		t.Errorf("the newest wish is an upload, and leased is %+v", next)
+	}
+}
+
+// TestLearnBehindAWish has a row written and a wish come between a lease and the reading of rows for it.
+func TestLearnBehindAWish(t *testing.T) {
+	q, err := Open(t.TempDir(), Options{})
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(err)
+	defer q.Close() //nolint:errcheck // of a test
+	check(q.Put(t.Context(), handsItem("k")))
+	ds, err := q.Lease(t.Context(), handsBucket, 1, 0, 0)
+	check(err)
+	check(q.Adopt(t.Context(), handsRow("k", 20)))
+	check(q.Put(t.Context(), handsItem("k")))
+	q.hands.learn(ds) // as a slow Lease does now
+	_, err = q.Settle(t.Context(), []protocol.Result{{Delivery: ds[0], Entry: handsRow("k", 30)}})
+	check(err)
+	if _, closer, err := q.db.Get(inodeKey(nil, handsBucket, 1, 20)); err == nil {
+		_ = closer.Close()
+		t.Error("the index row of an inode that no row has was left")
 	}
 }

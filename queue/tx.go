@@ -29,7 +29,7 @@ type tx struct {
 	went  []mark              // of records that go: it is told of them at commit
 	swept bool                // Queue.deadline was set anew
 
-	handed []*record // leased ones, for Queue.hands; nil: of those that are no longer
+	handed []*hand // leased ones, for Queue.hands; nil: of those that are no longer
 }
 
 // lineDelta is what a tx does to one line.
@@ -126,7 +126,7 @@ func (t *tx) load(id protocol.ObjectID) (*record, error) {
 // save replaces record old by r, with all their index rows and counts. Either may be nil.
 func (t *tx) save(id protocol.ObjectID, old, r *record) {
 	t.index(old, r)
-	t.leased(id, r)
+	t.leased(id, old, r)
 	t.key = idKey(t.key[:0], spaceRecord, id)
 	if r == nil {
 		t.del(t.key)

@@ -46,8 +46,9 @@ func AtRest(f *os.File) Rest {
 // AtRestPath is the answer for one look at a path. A regular file is opened without following a link or waiting, and
 // asked with [AtRest]; where that cannot tell, it is at rest when its times are older than settle, and Busy when they
 // are younger. Times in the future (the clock was set back, or a server has another one) tell nothing: Unknown, let
-// a [Watcher] observe it for a while ([Watcher.Mark]). Anything but a regular file needs no rest: Yes. A path that
-// is not there, or cannot be looked at, is Unknown.
+// a [Watcher] observe it for a while ([Watcher.Mark]). Anything but a regular file needs no rest: Yes. But ask only for what
+// was a regular file a moment ago, since it is opened before it is looked at: who waits to write into a FIFO would take us for
+// its reader, and some devices do something when they are opened. A path that is not there, or cannot be looked at, is Unknown.
 func AtRestPath(path string, settle time.Duration, now time.Time) Rest {
 	rest, found := restOf(path)
 	if found && rest != Unknown {
