@@ -18,7 +18,7 @@ const (
 	maxParts = 10_000
 )
 
-// What an unset value of [Config] means. Those of the seed are its defaults (seed, "defaults").
+// What an unset value of [Config] means. Where S3 APU had the setting, it is its default.
 const (
 	defaultWorkers   = 1
 	defaultFiles     = 5
@@ -29,13 +29,13 @@ const (
 	defaultParts     = 4               // a guess: fills a usual line, and one file's parts hash on four cores
 	defaultBigFiles  = 4               // a guess: as many as there are part slots by default
 	defaultGrace     = 5 * time.Second // a guess: nearly every small PUT ends within it, and a stop is still quick
-	defaultUploadOwn = 1               // owner and group of a folder object that no folder stands for (the seed's value)
+	defaultUploadOwn = 1               // owner and group of a folder object that no folder stands for (S3 APU's value)
 )
 
 // Values of [Config.FolderObjects].
 const (
 	FolderSlash = "slash" // a folder is the object "dir/"
-	FolderPlain = "plain" // a folder is the object "dir", the layout of the seed
+	FolderPlain = "plain" // a folder is the object "dir", the layout of S3 APU
 	FolderNone  = "none"  // folders leave nothing in the bucket
 )
 
