@@ -83,7 +83,11 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 			return false
 		}
 		switch name {
-		case "X-Amz-Date", "X-Amz-Security-Token": // set below
+		case "X-Amz-Date": // set below
+		case "X-Amz-Security-Token": // set below, or one that somebody else has set
+			if c.SessionToken == "" {
+				return false
+			}
 		case "User-Agent": // not signed, for proxies may change it
 		case "Authorization", "Expect", "Transfer-Encoding", "X-Amzn-Trace-Id": // the SDK leaves them out as well
 			return false
