@@ -148,13 +148,13 @@ func (d *compactor) wait(n int) {
 	})
 }
 
-// rests waits until no round is under way.
+// rests waits until no call of grant is under way.
 func (d *compactor) rests() {
 	d.t.Helper()
 	eventually(d.t, func() (bool, string) {
 		d.c.mu.Lock()
 		defer d.c.mu.Unlock()
-		return !d.c.round, "a round does not end"
+		return !d.c.granting, "grant does not end"
 	})
 }
 
@@ -186,8 +186,8 @@ func TestNoCompactionIsForgotten(t *testing.T) {
 		d.wait(total)
 		d.rests()
 		d.close()
-		if d.c.running != 0 || d.c.round {
-			t.Fatalf("%d are counted as running, a round: %v", d.c.running, d.c.round)
+		if d.c.running != 0 || d.c.granting {
+			t.Fatalf("%d are counted as running, granting: %v", d.c.running, d.c.granting)
 		}
 	}
 }
@@ -216,8 +216,8 @@ func TestCompactionsAtOnce(t *testing.T) {
 	}
 }
 
-// TestRefusedDuringARound: who is refused only because a round holds the place for nothing is started by that round.
-func TestRefusedDuringARound(t *testing.T) {
+// TestRefusedDuringAGrant: what is refused only because grant holds a place for nothing is started by that call.
+func TestRefusedDuringAGrant(t *testing.T) {
 	d := newCompactor(t, 1)
 	_, h := d.c.TrySchedule()
 	if ok, _ := d.c.TrySchedule(); ok {

@@ -47,7 +47,7 @@ func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
 
 // inodeWas returns the key of the row by inode of a row of the ledger that is about to be written.
 func (t *tx) inodeWas(id protocol.ObjectID) ([]byte, error) {
-	if key, known := t.q.hands.rowWritten(id); known {
+	if key, known := t.q.leased.ledgerWritten(id); known {
 		return key, nil
 	}
 	t.key = idKey(t.key[:0], spaceLedger, id)

@@ -51,7 +51,7 @@ func (q *Queue) Lease(ctx context.Context, bucket string, n int, wait, hold time
 		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.hands.learn(out)
+		q.leased.ledgerRead(out)
 		return nil
 	}, func() { out = nil })
 	if err != nil {
