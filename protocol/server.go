@@ -71,8 +71,8 @@ type Server struct {
 	Handler Handler
 	Log     *slog.Logger // invalid requests as Warn, failures as Error, keys err, peer, request. Nil: nothing is logged
 
-	// CheckSource says why a client may not name this local path, or nil. If it is nil Sources is asked, which is cheaper
-	// for many paths that came together. Without either every upl is refused.
+	// CheckSource says why a client may not name this local path, or nil. If CheckSource is nil Sources is asked, which is
+	// cheaper for many paths that come together. Without either every upl is refused.
 	CheckSource func(path string) error
 	Sources     *Sources
 

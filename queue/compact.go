@@ -22,7 +22,8 @@ import (
 //
 // Why none waits longer than with the tick: how many are allowed changes only with a new version of the levels
 // (versionSet.setCompactionPicker). Flushes and compactions make one, and both tell us (DB.flush calls
-// UpdateGetAllowedWithoutPermission, DB.compact calls Done). An ingestion would make one and tell nobody, but nothing ingests here.
+// UpdateGetAllowedWithoutPermission, DB.compact calls Done). An ingestion would make one and tell nobody, but nothing ingests here,
+// and nobody compacts by hand.
 //
 // Each opening of the store needs one of its own. Order of locks: DB.mu before mu. TrySchedule and UpdateGetAllowedWithoutPermission
 // are called under DB.mu; GetWaitingCompaction and Schedule take it, so they are called without mu.
