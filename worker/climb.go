@@ -33,7 +33,7 @@ const (
 )
 
 const (
-	firstClimb  = 16                     // the limit that it begins with, and the least that it tries: best for a server nearby on 2 cores (docs/design/0012)
+	firstClimb  = 16                     // the limit that it begins with, and the fewest that it tries; from 8 the climb took too long (docs/design/0012)
 	climbWindow = 250 * time.Millisecond // the least time of a measurement; a guess: some round trips to another continent
 	climbRounds = 4                      // the least number of answers in a measurement, times the limit; a guess
 	climbRest   = 10 * time.Second       // between trials once it has found its number; a guess: one measurement in forty is a trial

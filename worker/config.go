@@ -43,7 +43,7 @@ const (
 type Config struct {
 	Bucket string // needed: the bucket that Source's deliveries go to
 
-	MaxWorkers   int           // the most deliveries carried out at once, big files apart; 1. Above 16 more are tried only while that carries out more
+	MaxWorkers   int           // the most deliveries carried out at once, big files apart; 1. More than 16 are made only while that carries out more
 	MaxFiles     int           // the most deliveries that a worker takes at a time, carried out in key order; 5
 	MaxRetries   int           // attempts of an instruction that cannot succeed as it is; 3. Passing faults are retried for ever
 	SlowdownTime time.Duration // how long a 503 keeps the pace down; 15 s
