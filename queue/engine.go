@@ -24,12 +24,12 @@ const (
 	indexBytes    = 256 << 10 // one block for most tables, so that a look-up reads one index and not two
 )
 
-// How many tables of level 0 there may be. A compaction of level 0 writes nearly all that is pending once more, since the keys of every
+// How many sublevels of tables level 0 may have. A compaction of level 0 writes nearly all that is pending once more, since the keys of every
 // flush are spread over the whole range. With Pebble's defaults, 4 and 12, that was a third of what a flood of instructions cost, and on
 // two cores the clients waited for it. The price is that a look-up asks up to so many bloom filters; leases take no longer
 // (docs/design/0015, measured).
 const (
-	compactTables = 16                // from so many on they are compacted
+	compactTables = 16                // Pebble counts each sublevel twice here, so it compacts from 8 on (calculateL0FillFactor in v2.1.7)
 	stopTables    = 3 * compactTables // at so many writes wait for that; the ratio is Pebble's
 )
 
