@@ -318,7 +318,7 @@ func TestTargetAway(t *testing.T) {
 }
 
 // A client that speaks nothing but S3 APU's protocol.
-func TestSeedClient(t *testing.T) {
+func TestOldClient(t *testing.T) {
 	r := newRig(t)
 	r.cfg.Worker.MaxWorkers = 0
 	r.write("src.txt", "s")

@@ -11,7 +11,7 @@ import (
 
 // The tests of the server speak lines only, as a client of 2010 would.
 
-func TestSeedProduceGetInfo(t *testing.T) {
+func TestOldProduceGetInfo(t *testing.T) {
 	q := newFakeQueue()
 	w := dialWire(t, "tcp", startServer(t, &Server{Handler: q, CheckSource: anySource}))
 	for line, answer := range map[string]string{
