@@ -40,7 +40,7 @@ func TestRowWrittenDuringALease(t *testing.T) {
 				}
 			}
 			check(err)
-			defer q.Close() //nolint:errcheck // of a test
+			defer q.Close()
 			if c.before {
 				check(q.Adopt(t.Context(), leasedRow("k", 10)))
 			}
@@ -62,7 +62,7 @@ func TestRowWrittenDuringALease(t *testing.T) {
 				if row, err := q.MadeFrom(leasedBucket, 1, ino); row != nil || err != nil {
 					t.Errorf("a row is still found by inode %d: %+v, %v", ino, row, err)
 				}
-				if _, closer, err := q.db.Get(inodeKey(nil, leasedBucket, 1, ino)); err == nil {
+				if _, closer, err := q.db.Get(inodeKey(leasedBucket, 1, ino)); err == nil {
 					_ = closer.Close()
 					t.Errorf("the index row of inode %d was left", ino)
 				}
@@ -94,7 +94,7 @@ func TestLedgerReadAfterItWasWritten(t *testing.T) {
 func TestLeasedRecordsAreBounded(t *testing.T) {
 	c := leasedRecords{}
 	for n := range uint64(leasedMost + 10) {
-		c.keep([]*record{{id: protocol.ObjectID{Bucket: leasedBucket, Key: protocol.Key(inodeKey(nil, "", 0, n))}}})
+		c.keep([]*record{{id: protocol.ObjectID{Bucket: leasedBucket, Key: protocol.Key(inodeKey("", 0, n))}}})
 	}
 	if len(c) != leasedMost {
 		t.Errorf("%d records are kept", len(c))
