@@ -317,8 +317,8 @@ func TestTargetAway(t *testing.T) {
 	r.waitFor("health is well", func() bool { return r.agent.Health().OK })
 }
 
-// A client that speaks nothing but the seed's protocol.
-func TestSeedClient(t *testing.T) {
+// A client that speaks nothing but S3 APU's protocol.
+func TestOldClient(t *testing.T) {
 	r := newRig(t)
 	r.cfg.Worker.MaxWorkers = 0
 	r.write("src.txt", "s")

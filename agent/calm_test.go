@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What the socket refuses reaches the main log at once, and then as a count; the seed's file has each.
+// What the socket refuses reaches the main log at once, and then as a count; S3 APU's file has each.
 func TestRefusedRequestsDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

@@ -137,11 +137,11 @@ func Defaults() Config {
 		Worker: Worker{
 			MaxWorkers:   128, // a bound and a guess: 6,000 files a second where an answer takes 20 ms. S3 APU had 1
 			MaxFiles:     20,
-			MaxRetries:   3,                          // the seed's
-			SlowdownTime: Duration(15 * time.Second), // the seed's
+			MaxRetries:   3,                          // S3 APU's
+			SlowdownTime: Duration(15 * time.Second), // S3 APU's
 		},
 		Reconcile: Reconcile{Interval: Duration(time.Hour), List: Duration(24 * time.Hour), Blind: Duration(time.Minute)},
-		Socket:    Socket{TCP: "127.0.0.1:19998"}, // the seed's address
+		Socket:    Socket{TCP: "127.0.0.1:19998"}, // S3 APU's address
 		Log:       Log{Level: "info", Format: "text"},
 		HTTP:      HTTP{Listen: "127.0.0.1:19999"},
 	}

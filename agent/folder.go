@@ -165,7 +165,7 @@ func (f *folder) run(ctx context.Context) error {
 // events carries what the watcher tells to the feeder, for as long as ctx lasts. What the queue refuses the feeder marks
 // again: the disk keeps the truth, so trying later loses nothing.
 func (f *folder) events(ctx context.Context) {
-	var many gather
+	var gather gatherer
 	var next time.Time
 	for f.memo.Up(ctx) == nil {
 		if wait := time.Until(next); wait > 0 {
@@ -178,7 +178,7 @@ func (f *folder) events(ctx context.Context) {
 			}
 			return
 		}
-		next = many.took(len(batch), time.Now())
+		next = gather.took(len(batch), time.Now())
 		var paths []string
 		later := func(rels []string) { f.graves.add(ctx, rels, f.rescans.last()) }
 		for _, e := range batch {

@@ -2,23 +2,23 @@ package agent
 
 import "time"
 
-// Where many files come, a commit for each few of them costs more than all the rest, and while a file settles the next are on
-// their way. So what is handed out is taken less often then. All are guesses.
+// Each batch of events ends in a commit of the queue. While many files come, a commit for each few of them costs more than all the rest
+// (docs/design/0016), and more files settle every moment. So batches are taken less often then, and are larger. All three are guesses.
 const (
-	gatherGap  = 10 * time.Millisecond  // between two batches while many files come, and what it adds to a file's way at the most
-	gatherSpan = 100 * time.Millisecond // over which files are counted
-	gatherMany = 50                     // files in a span: above what comes one after another, each behind the arrival of the last
+	gatherGap  = 10 * time.Millisecond  // between two batches while many files come: the most that it adds to a file's way
+	gatherSpan = 100 * time.Millisecond // for which files are counted
+	gatherMany = 50                     // files in a span; fewer come if each is written when the one before has arrived
 )
 
-// gather says when to take the next batch of events. It is a pure struct for one caller at a time.
-type gather struct {
-	span   time.Time // when the span at hand began
+// gatherer says when to take the next batch of events. It is a pure struct for one caller at a time.
+type gatherer struct {
+	span   time.Time // when the current span began
 	files  int       // taken in it
-	before int       // in the one before, if this one followed it at once
+	before int       // taken in the span before; 0 if that did not end where this one began
 }
 
-// took notes that n files were taken at now and returns the time before which no more should be.
-func (g *gather) took(n int, now time.Time) (next time.Time) {
+// took notes that n files were taken at now, and returns the time before which the next batch should not be taken.
+func (g *gatherer) took(n int, now time.Time) (next time.Time) {
 	if old := now.Sub(g.span); old >= gatherSpan {
 		g.before = g.files
 		if old >= 2*gatherSpan {

@@ -22,7 +22,7 @@ func TestGather(t *testing.T) {
 		{"a batch a second", gatherMany - 1, time.Second, 10, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var g gather
+			var g gatherer
 			var next time.Time
 			now := at
 			for i := range c.times {

@@ -135,7 +135,7 @@ func (r *rotatingFile) ready(now time.Time) error {
 	if r.next.IsZero() {
 		return nil
 	}
-	note := fmt.Sprintf("[%s] - WARNING: %d lines are missing here: the disk refused them\n", seedTime(now), r.lost)
+	note := fmt.Sprintf("[%s] - WARNING: %d lines are missing here: the disk refused them\n", apuTime(now), r.lost)
 	if r.torn {
 		note = "\n" + note
 	}

@@ -61,7 +61,7 @@ func OpenLogs(cfg Log, stream io.Writer) (*Logs, error) {
 	}{{queueErrorFile, slog.LevelWarn, &l.Queue}, {workerErrorFile, slog.LevelWarn, &l.Worker}, {workerEventFile, slog.LevelInfo, &l.Events}} {
 		file := &rotatingFile{path: filepath.Join(cfg.Folder, f.name), max: logFileBytes, folder: l.folder}
 		l.files = append(l.files, file)
-		*f.to = slog.New(slog.NewMultiHandler((*f.to).Handler(), &seedHandler{out: file, level: f.level, mu: new(sync.Mutex)}))
+		*f.to = slog.New(slog.NewMultiHandler((*f.to).Handler(), &apuHandler{out: file, level: f.level, mu: new(sync.Mutex)}))
 	}
 	return l, nil
 }
@@ -100,24 +100,24 @@ func (l *Logs) Close() error {
 	return err
 }
 
-// seedHandler writes records as S3 APU did: "[Sun, 22 Nov 2026 16:00:00 GMT] - WARNING: text", attributes behind it.
-type seedHandler struct {
+// apuHandler writes records as S3 APU did: "[Sun, 22 Nov 2026 16:00:00 GMT] - WARNING: text", attributes behind it.
+type apuHandler struct {
 	out   io.Writer
 	level slog.Level
 	attrs []slog.Attr
 	mu    *sync.Mutex // shared by all that WithAttrs made
 }
 
-func (h *seedHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *apuHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
-func (h *seedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &seedHandler{out: h.out, level: h.level, mu: h.mu, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+func (h *apuHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &apuHandler{out: h.out, level: h.level, mu: h.mu, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
 }
 
-// WithGroup keeps the names as they are: the seed's lines know no groups.
-func (h *seedHandler) WithGroup(string) slog.Handler { return h }
+// WithGroup keeps the names as they are: S3 APU's lines know no groups.
+func (h *apuHandler) WithGroup(string) slog.Handler { return h }
 
-func (h *seedHandler) Handle(_ context.Context, r slog.Record) error {
+func (h *apuHandler) Handle(_ context.Context, r slog.Record) error {
 	level := "NOTICE"
 	switch {
 	case r.Level >= slog.LevelError:
@@ -126,7 +126,7 @@ func (h *seedHandler) Handle(_ context.Context, r slog.Record) error {
 		level = "WARNING"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[%s] - %s: %s", seedTime(r.Time), level, r.Message)
+	fmt.Fprintf(&b, "[%s] - %s: %s", apuTime(r.Time), level, r.Message)
 	write := func(a slog.Attr) bool {
 		if a.Key != "room" {
 			fmt.Fprintf(&b, " %s=%s", a.Key, oneLine(a.Value.String()))
@@ -144,8 +144,8 @@ func (h *seedHandler) Handle(_ context.Context, r slog.Record) error {
 	return err
 }
 
-// seedTime is a time as S3 APU's files have it.
-func seedTime(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }
+// apuTime is a time as S3 APU's files have it.
+func apuTime(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") }
 
 // oneLine quotes what would break the line or hide where a value ends.
 func oneLine(s string) string {
@@ -155,5 +155,5 @@ func oneLine(s string) string {
 	return s
 }
 
-// seconds formats a duration as the seed's logs did, in seconds with a fraction.
+// seconds formats a duration as S3 APU's logs did, in seconds with a fraction.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

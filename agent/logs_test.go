@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestSeedLogFiles(t *testing.T) {
+func TestOldLogFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	var stream bytes.Buffer
 	l, err := OpenLogs(Log{Level: "info", Format: "text", Folder: dir}, &stream)

@@ -63,7 +63,7 @@ func (a *Agent) newPool(name string, b *bucket.Bucket) (*worker.Pool, error) {
 	return worker.New(cfg, workerSource{a.queue, name}, b)
 }
 
-// record writes what became of a delivery to the logs: what went well to the seed's event file, what was given up to
+// record writes what became of a delivery to the logs: what went well to S3 APU's event file, what was given up to
 // the stream and the error file.
 func (a *Agent) record(e worker.Event) {
 	d := e.Delivery
@@ -104,10 +104,10 @@ func (a *Agent) judgeAnew(e worker.Event) {
 	}
 }
 
-// performanceEvery is how often s3_worker_performance is rewritten; a guess. The seed did it after every batch.
+// performanceEvery is how often s3_worker_performance is rewritten; a guess. S3 APU did it after every batch.
 const performanceEvery = time.Second
 
-// writePerformance keeps the seed's s3_worker_performance up to date while there is a [log] folder.
+// writePerformance keeps S3 APU's s3_worker_performance up to date while there is a [log] folder.
 func (a *Agent) writePerformance(ctx context.Context) error {
 	if a.cfg.Log.Folder == "" {
 		return nil
@@ -146,7 +146,7 @@ func (a *Agent) savePerformance() {
 	a.unsaved = err != nil
 }
 
-// performance is the seed's line, one for each bucket.
+// performance is S3 APU's line, one for each bucket.
 func (a *Agent) performance() string {
 	text := ""
 	for _, t := range a.targets {

@@ -21,7 +21,7 @@ type dataset struct {
 	most      int // bytes of the largest
 }
 
-// The datasets; sizes of what is many are small, so that the disk does not have to be large.
+// The datasets. All sizes are guesses; those of many files are small, so that they fit on any disk.
 func small(files int) dataset { // the works of 10,000 files
 	return dataset{name: "small", files: files, perFolder: 100, least: 512, most: 16 << 10}
 }
@@ -67,7 +67,7 @@ func (d dataset) make(ctx context.Context, below string) (string, error) {
 	return root, os.WriteFile(whole, nil, 0o644)
 }
 
-// block is what large files are written in.
+// block is how much of a file is written at once, in bytes; a guess.
 const block = 1 << 20
 
 // write writes file i in its version-th form.

@@ -7,9 +7,11 @@
 //	go run ./bench -agent before=PATH -agent after=PATH     two builds in the same run
 //	go run ./bench -out FILE                the same text into a file
 //
-// Peers are installed by go install, at the versions named in tools.go, into a folder of the user's cache; one that cannot
-// be had is said. Most works use an S3 endpoint of the harness's own that drops what it is sent (package nulls3), in a
+// Peers are built by the go command, at the versions named in tools.go, into a folder of the user's cache; the report names
+// those that cannot be had. Most works use an S3 endpoint of the harness's own that drops what it is sent (package nulls3), in a
 // process of its own. docs/performance.md says how each work is measured, and shows a run.
+//
+// The sizes of the works and the bars that they are held against are goals that the project has set itself, not measurements.
 //
 // The harness needs Linux: it reads CPU times and peak memory of processes from the kernel.
 package main

@@ -15,11 +15,23 @@ import (
 	"time"
 )
 
-// commands are what the harness runs of itself as processes of their own, so that their CPU is nobody else's.
-var commands = map[string]func(ctx context.Context, args []string, in io.Reader, out io.Writer) error{
-	"null":   runNull,
-	"floor":  runFloor,
-	"socket": runSocket,
+// command is a part of the harness that runs as a process of its own, so that its CPU is counted for itself.
+type command func(ctx context.Context, args []string, in io.Reader, out io.Writer) error
+
+// commandNamed returns the command that the first argument asks for, or nil if it asks for none.
+func commandNamed(args []string) command {
+	if len(args) == 0 {
+		return nil
+	}
+	switch args[0] {
+	case "null":
+		return runNull
+	case "floor":
+		return runFloor
+	case "socket":
+		return runSocket
+	}
+	return nil
 }
 
 func main() {
@@ -33,8 +45,8 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) > 0 && commands[args[0]] != nil {
-		return commands[args[0]](ctx, args[1:], os.Stdin, os.Stdout)
+	if c := commandNamed(args); c != nil {
+		return c(ctx, args[1:], os.Stdin, os.Stdout)
 	}
 	opt, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -72,8 +84,9 @@ type options struct {
 // build is an agent to be measured.
 type build struct{ name, path string }
 
+// What -quick means. Both are guesses: enough to see that each work runs through.
 const (
-	quickScale = 0.1
+	quickScale = 0.1 // share of the files
 	quickIdle  = time.Minute
 )
 

@@ -28,7 +28,7 @@ type addresses struct {
 	Control string `json:"control"`
 }
 
-// nullGC lets the null server collect seldom: its heap is large and lives long.
+// nullGC lets the null server collect garbage seldom: its heap is large and lives long. In percent of the live heap, as GOGC; a guess.
 const nullGC = 400
 
 // runNull is the process of the null server: it serves until its standard input ends.

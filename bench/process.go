@@ -102,7 +102,7 @@ func (p *process) gone() bool {
 	}
 }
 
-// stopIn is how long an agent may take to end after SIGTERM: its unit gives 30 s.
+// stopIn is how long an agent may take to end after SIGTERM: twice what its unit gives it.
 const stopIn = 60 * time.Second
 
 // stop ends the process gently, and by force if that takes too long.
@@ -178,7 +178,7 @@ func (h *harness) runToEnd(ctx context.Context, cmd *exec.Cmd) (cost, error) {
 
 // tail is the end of a log, in one line.
 func tail(file string) string {
-	const most = 600
+	const most = 600 // bytes; a guess: a few lines
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()

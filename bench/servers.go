@@ -22,7 +22,8 @@ type server struct {
 	sign                *signer
 }
 
-const serverStarts = 30 * time.Second // a guess, a generous one
+// serverStarts is how long a server may take until it answers. A guess, a generous one.
+const serverStarts = 30 * time.Second
 
 // startServer starts versitygw or MinIO and makes a bucket.
 func (h *harness) startServer(ctx context.Context, t tool, bucket string) (_ *server, err error) {

@@ -21,6 +21,7 @@ type signer struct {
 	date   string
 }
 
+// unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
 const unsigned = "UNSIGNED-PAYLOAD"
 
 func newSigner(access, secret, region string, day time.Time) *signer {

@@ -14,7 +14,7 @@ import (
 
 // TestMain lets the test's own binary be the processes that the harness starts of itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+	if commandNamed(os.Args[1:]) != nil {
 		if err := run(context.Background(), os.Args[1:]); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
 			os.Exit(1)

@@ -39,6 +39,7 @@ func (h *harness) watchers() []contender {
 	return all
 }
 
+// mcWatch is the name of the only peer that watches, as the report shows it.
 const mcWatch = "mc mirror --watch"
 
 // watch starts a watching program on a fresh folder, and waits until it watches.
@@ -110,6 +111,7 @@ func (w *watched) startMC(ctx context.Context) error {
 
 func (w *watched) close() error { return errors.Join(w.stop(), os.RemoveAll(w.job.dir)) }
 
+// closeFiles is how many files are written one after another. A guess: the slowest three of them are the p99.
 const closeFiles = 300
 
 // workClose writes one file after another and measures how long it takes from close() until the endpoint has it.
@@ -164,7 +166,7 @@ func (h *harness) workClose(ctx context.Context) error {
 	return nil
 }
 
-// arriveIn is how long a single file may take before it counts as lost.
+// arriveIn is how long a single file may take before it counts as lost. A guess: far above any time that was seen.
 const arriveIn = 30 * time.Second
 
 // one writes a file and waits for it.

@@ -11,7 +11,7 @@ import (
 
 const (
 	coldFiles        = 10_000
-	equalConnections = 16 // of every contender, where they are to be equal
+	equalConnections = 16 // of every contender, where they are to be equal; a guess, and what the floor uses
 )
 
 // workCold brings 10,000 small files into an empty bucket.
@@ -43,6 +43,7 @@ func (h *harness) workCold(ctx context.Context) error {
 	return nil
 }
 
+// floorName is how the report calls what [runFloor] does.
 const floorName = "floor: bare signed PUTs"
 
 // cold is a dataset that is brought into an empty bucket of a null server, once by everybody.

@@ -12,7 +12,7 @@ import (
 const (
 	forecastFiles  = 100_000_000
 	forecastEvents = 10_000 // a second
-	pageKeys       = 1000   // of a page of a listing
+	pageKeys       = 1000   // objects in a page of a listing (Amazon S3 API Reference, ListObjectsV2)
 )
 
 // workForecast calculates what 100 million files, and 10,000 events a second for a day, would take, from what this run has

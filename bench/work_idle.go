@@ -11,7 +11,7 @@ import (
 
 const (
 	idleFolders = 10_000
-	idleShare   = 0.1 // percent of one processor
+	idleShare   = 0.1 // the bar, in percent of one processor
 )
 
 // workIdle has an agent watch 10,000 folders in which nothing happens.
@@ -78,7 +78,7 @@ func (h *harness) workIdle(ctx context.Context) error {
 	return nil
 }
 
-// afterWork is how long the agent may tidy up behind its first upload before it counts as idle: its engine compacts.
+// afterWork is how long the agent may tidy up behind its first upload before it counts as idle: Pebble compacts. A guess.
 const afterWork = 10 * time.Second
 
 func rest(ctx context.Context, d time.Duration) error {

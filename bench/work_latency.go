@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// farAway is the time that a distant S3 adds to each request.
+// farAway is the time that a distant S3 adds to each request. A guess: a region on the same continent.
 const farAway = 20 * time.Millisecond
 
 // workLatency brings the small files to an endpoint that is far away: with equal connections, and with as many as each

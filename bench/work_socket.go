@@ -16,9 +16,9 @@ import (
 
 const (
 	socketClients = 64
-	socketEach    = 5000 // instructions of a client: some seconds
-	socketRate    = 50_000
-	socketP99     = 20 // ms
+	socketEach    = 5000   // instructions of a client: some seconds
+	socketRate    = 50_000 // the bar, in instructions a second
+	socketP99     = 20     // the bar, in milliseconds
 )
 
 // workSocket has 64 clients hand in instructions to an agent that carries none of them out.

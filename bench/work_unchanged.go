@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 )
 
+// unchangedFiles is how many files are compared.
 const unchangedFiles = 200_000
 
 // listAlways has the agent compare with the bucket's listing at every start: the last time is always longer ago.
@@ -71,6 +72,7 @@ func (h *harness) workUnchanged(ctx context.Context) error {
 	return h.null.dropBucket(ctx, theirs)
 }
 
+// findName is how the report calls find where it looks at no file, the floor of walks.
 const findName = "find -type f"
 
 // find walks the tree and prints nothing.

@@ -1,5 +1,5 @@
 // Package feeder turns what lies on disk into instructions: walk × ledger × listing in a [Feeder.Scan], one settled
-// path at a time in [Feeder.Change], and without any ledger in [Feed], which is the seed's util_feed.
+// path at a time in [Feeder.Change], and without any ledger in [Feed], which is S3 APU's util_feed.
 //
 // It owns the comparison and the decision, nothing else: the queue, the ledger in it and the listing are reached
 // through the small interfaces [Queue] and [Lister], and whether a file is being written is asked of a [Rest].

@@ -11,13 +11,13 @@ import (
 	"s3apu/protocol"
 )
 
-// FeedOptions are the arguments of the seed's util_feed, and where what it finds goes.
+// FeedOptions are the arguments of S3 APU's util_feed, and where what it finds goes.
 type FeedOptions struct {
 	Root    string // FEED_ROOT: the folder whose contents are fed, never the folder itself
 	KeyRoot string // KEY_ROOT: what the keys begin with, without a slash at the end; may be empty
 
 	// Recursion is RECURSION: 0 all the way, 1 only what lies in Root itself, n down to that depth. Of a folder at the
-	// last level only the folder is fed. The seed's default is 1.
+	// last level only the folder is fed. S3 APU's default is 1.
 	Recursion int
 
 	// CheckMissing is CHECK_MISSING: feed only what the bucket has nothing for under that name. Names are compared, nothing

@@ -14,7 +14,7 @@ type layout uint8
 
 const (
 	slash layout = iota // "dir/"
-	plain               // "dir", the seed's layout
+	plain               // "dir", S3 APU's layout
 	none                // no folder objects
 )
 

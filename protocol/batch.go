@@ -49,7 +49,7 @@ func (se *session) take(s slot) {
 	}
 }
 
-// A nak of a foreign worker comes without a delay: 3 s as between the seed's attempts, doubled each time, up to 5
+// A nak of a foreign worker comes without a delay: 3 s as between S3 APU's attempts, doubled each time, up to 5
 // minutes, which is a guess.
 const (
 	nakDelay    = 3 * time.Second

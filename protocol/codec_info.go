@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// EncodeInfo returns the answer to inf: "qsize:0|th_count:1|…|uptime:0.0", names in the seed's order. The uptime is in
+// EncodeInfo returns the answer to inf: "qsize:0|th_count:1|…|uptime:0.0", names in S3 APU's order. The uptime is in
 // seconds, to the millisecond.
 func EncodeInfo(i Info) string {
 	seconds := strconv.FormatFloat(i.Uptime.Round(time.Millisecond).Seconds(), 'f', -1, 64)
@@ -66,7 +66,7 @@ type infoField struct {
 	value *int64
 }
 
-// fields lists the counters of i in the seed's order.
+// fields lists the counters of i in S3 APU's order.
 func (i *Info) fields() []infoField {
 	return []infoField{
 		{"qsize", &i.QSize}, {"th_count", &i.ThCount}, {"total_cmd", &i.TotalCmd}, {"mkd_cmd", &i.MkdCmd},
@@ -75,7 +75,7 @@ func (i *Info) fields() []infoField {
 }
 
 // The ID of a lease carries all that [Handler.Settle] needs, so the server remembers nothing: token, gen and attempt
-// in base 36, the verb, and the key in base64url, with dots between. All of it is in the seed's alphabet and free of
+// in base 36, the verb, and the key in base64url, with dots between. All of it is in S3 APU's alphabet and free of
 // '~'. It is not a secret and proves nothing: who may speak to the socket may take work from it anyway.
 
 func appendLeaseID(dst []byte, d *Delivery) []byte {

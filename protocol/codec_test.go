@@ -149,7 +149,7 @@ func TestInstructionRoundTrip(t *testing.T) {
 		}
 		for i := range len(text) {
 			if c := text[i]; !isPlain(c) && c != '%' && c != '|' {
-				t.Fatalf("%q holds %q, which seed clients do not know", text, c)
+				t.Fatalf("%q holds %q, which clients of S3 APU do not know", text, c)
 			}
 		}
 		if got, err := DecodeInstruction(text); err != nil || got != in {
@@ -229,7 +229,7 @@ func TestInfoLine(t *testing.T) {
 	if got, err := DecodeInfo(line); got != full || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// As in the seed's description: without cpo_cmd.
+	// As in S3 APU's description: without cpo_cmd.
 	got, err := DecodeInfo("qsize:5|th_count:1|total_cmd:0|mkd_cmd:0|upl_cmd:0|del_cmd:0|get_cmd:0|uptime:0.0|later:x")
 	if err != nil || got != (Info{QSize: 5, ThCount: 1}) {
 		t.Errorf("%+v, %v", got, err)

@@ -29,7 +29,7 @@ type Handler interface {
 	Retry(ctx context.Context, ids []ObjectID) (int, error)
 }
 
-// Info is the state of the queue as inf tells it, in the seed's order.
+// Info is the state of the queue as inf tells it, in S3 APU's order.
 type Info struct {
 	QSize    int64 // instructions in the queue now, about
 	ThCount  int64 // clients being served now

@@ -50,7 +50,7 @@ func TestManyClients(t *testing.T) {
 
 func TestTooManyClients(t *testing.T) {
 	logs := &logBuffer{}
-	s := &Server{Handler: newFakeQueue(), MaxClients: 5, Log: logs.logger()} // means 100, the seed's
+	s := &Server{Handler: newFakeQueue(), MaxClients: 5, Log: logs.logger()} // means 100, S3 APU's
 	addr := startServer(t, s)
 	var ws []*wire
 	for range leastClients {

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// MaxLine is the longest line that the server reads, in bytes of base64 without the line's end. The seed's limit
+	// MaxLine is the longest line that the server reads, in bytes of base64 without the line's end. S3 APU's limit
 	// was 1,024; the longest instruction, percent-encoded, needs about 21,000.
 	MaxLine = 64 << 10
 
-	// startBuffer holds the longest request of a seed client (1,024 bytes, 1,368 in base64) with room to spare.
+	// startBuffer holds the longest request of a client of S3 APU (1,024 bytes, 1,368 in base64) with room to spare.
 	startBuffer = 2 << 10
 
 	// maxBuffer holds the longest line and its end, CR and LF.

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// maxItems is the most that get and lse hand out at once; a larger number falls back to it. Of the seed.
+	// maxItems is the most that get and lse hand out at once; a larger number falls back to it. As in S3 APU.
 	maxItems = 30
 
-	// getText is the most text in an answer to get. A seed client reads 8,192 bytes; the line is kept within them,
+	// getText is the most text in an answer to get. A client of S3 APU reads 8,192 bytes; the line is kept within them,
 	// with its base64 and LF, so the text may have (8,192-1)/4*3. A single longer instruction goes alone.
 	getText = (8192 - 1) / 4 * 3
 

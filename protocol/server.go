@@ -14,9 +14,9 @@ import (
 
 // Defaults of [Server].
 const (
-	defaultClients = 1024             // a guess: ten times the seed's
-	leastClients   = 100              // the seed's limit
-	getWait        = 10 * time.Second // of the seed
+	defaultClients = 1024             // a guess: ten times S3 APU's
+	leastClients   = 100              // S3 APU's limit
+	getWait        = 10 * time.Second // as in S3 APU
 	idleTimeout    = time.Hour        // a guess: a worker is silent while it carries out what it took; the kernel's keepalive finds dead machines sooner
 	writeTimeout   = 30 * time.Second // a guess: a reader that takes nothing for so long is gone or stuck
 	tokenTimeout   = 10 * time.Second // a guess
@@ -71,8 +71,8 @@ type Server struct {
 	Handler Handler
 	Log     *slog.Logger // invalid requests as Warn, failures as Error, keys err, peer, request. Nil: nothing is logged
 
-	// CheckSource says why a client may not name this local path, or nil. If it is nil Sources is asked, which is cheaper
-	// for many paths that came together. Without either every upl is refused.
+	// CheckSource says why a client may not name this local path, or nil. If CheckSource is nil Sources is asked, which is
+	// cheaper for many paths that come together. Without either every upl is refused.
 	CheckSource func(path string) error
 	Sources     *Sources
 

@@ -11,7 +11,7 @@ import (
 
 // The tests of the server speak lines only, as a client of 2010 would.
 
-func TestSeedProduceGetInfo(t *testing.T) {
+func TestOldProduceGetInfo(t *testing.T) {
 	q := newFakeQueue()
 	w := dialWire(t, "tcp", startServer(t, &Server{Handler: q, CheckSource: anySource}))
 	for line, answer := range map[string]string{
@@ -153,7 +153,7 @@ func TestOddNamesTravel(t *testing.T) {
 	}
 }
 
-// An answer to get fits into the 8,192 bytes that a seed client reads, and what did not fit comes with the next.
+// An answer to get fits into the 8,192 bytes that a client of S3 APU reads, and what did not fit comes with the next.
 func TestGetAnswersStayShort(t *testing.T) {
 	q := newFakeQueue()
 	w := dialWire(t, "tcp", startServer(t, &Server{Handler: q, CheckSource: anySource}))

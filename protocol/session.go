@@ -39,7 +39,7 @@ type session struct {
 	ours   bool  // root's or our own user's
 	guest  Guest // empty: not one
 	turn   turn
-	glance glance // what was seen in this turn
+	glance glance // at the sources of this turn
 	presence
 	lines lineReader
 	out   *bufio.Writer
@@ -134,7 +134,7 @@ func (se *session) run() error {
 			return errors.Join(errStopped, se.out.Flush())
 		}
 		if se.srv.turns.enter(&se.turn) {
-			se.glance.end() // whatever others did meanwhile is to be seen
+			se.glance.end() // others had their turns meanwhile, and may have moved folders
 		}
 		if line, tooLong, ok := se.lines.next(); ok {
 			deadline = time.Time{}
@@ -186,7 +186,7 @@ func (se *session) pace(n int) {
 	}
 }
 
-// rest ends the session's turn, before anything that may take long, and with it what was seen during the turn.
+// rest ends the session's turn, before anything that may take long. Folders may be moved meanwhile, so the glance ends, too.
 func (se *session) rest() {
 	se.glance.end()
 	se.srv.turns.leave(&se.turn)

@@ -37,7 +37,7 @@ func NewSources(roots []string) *Sources {
 	return s
 }
 
-// SourcePolicy is [Sources.Check] for some roots.
+// SourcePolicy returns the method Check of [NewSources] for some roots, as [Server.CheckSource] takes it.
 func SourcePolicy(roots []string) func(path string) error { return NewSources(roots).Check }
 
 // Check says why no client may name this path, or nil.
@@ -47,7 +47,7 @@ func (s *Sources) Check(path string) error {
 	return s.check(path, &g)
 }
 
-// check is Check, with what was seen a moment ago.
+// check is Check for one of several paths that were named together, which share g.
 func (s *Sources) check(path string, g *glance) error {
 	if !filepath.IsAbs(path) {
 		return errors.New("the source is not an absolute path of this system")

@@ -6,24 +6,24 @@ import (
 	"unsafe"
 )
 
-// Of openat2(2), which the standard library does not have; the number is the same on every architecture that Go knows but
-// MIPS, which has no such call under it (Linux 5.6, include/uapi/asm-generic/unistd.h), and so are the values
-// (include/uapi/linux/openat2.h, fcntl.h).
+// What openat2(2) needs, which the standard library does not have and which came with Linux 5.6. The number of the call is the same on
+// every architecture that Go knows but MIPS, which has no such call under it (include/uapi/asm-generic/unistd.h), and so are the
+// values (include/uapi/linux/openat2.h, fcntl.h).
 const (
 	sysOpenat2        = 437
 	openPathOnly      = 0o10000000 // O_PATH
-	resolveNoSymlinks = 0x04
-	atCwd             = -100
+	resolveNoSymlinks = 0x04       // RESOLVE_NO_SYMLINKS
+	atCwd             = -100       // AT_FDCWD
 )
 
 // openHow is struct open_how.
 type openHow struct{ flags, mode, resolve uint64 }
 
-// glance is a look at some sources of one moment: of those in the same folder the way to it is looked at once. It must end
-// before its owner waits for more sources to be named, so that the look at the way follows the naming. The zero value
-// has seen nothing. It belongs to one goroutine.
+// glance is the short way to check sources that were named together: it opens the folder of the last one and keeps it, so that the next
+// source in the same folder needs no second look at the way there. It must end before more sources are waited for, so that no folder
+// was looked at before the source in it was named. The zero value has seen nothing. It belongs to one goroutine.
 type glance struct {
-	folder string // "": none
+	folder string // the one that is open; "": none
 	fd     int    // of the folder
 }
 
@@ -35,21 +35,21 @@ func (g *glance) end() {
 	}
 }
 
-// straight reports whether the absolute, clean path leads through no link at all and is none itself, so that it stands
-// for nothing but itself; what it names may be missing, its folder may not. It is one answer of [resolve] in one to three
-// system calls, where that takes one for each component and some. False says nothing: the kernel does not have the call, a
-// filter of system calls refuses it, a link is on the way, anything is wrong; then resolve finds out.
+// straight reports whether an absolute, clean path has no symbolic link in it, so that [resolve] would return it as it is. What it
+// names may be missing, its folder may not. It takes one to three system calls, where resolve takes one for each component
+// and some more. False tells nothing: there may be a link on the way, the kernel may not have the call, a filter of system calls
+// may refuse it, or something is wrong. The caller then asks resolve.
 func (g *glance) straight(path string) bool {
 	i := strings.LastIndexByte(path, '/')
 	if i < 0 || i == len(path)-1 || len(path) > maxStraight || strings.IndexByte(path, 0) >= 0 {
 		return false
 	}
-	var text [maxStraight + 1]byte // ends in a zero, as the kernel wants it
+	var text [maxStraight + 1]byte // ends in a zero byte, as the kernel wants it
 	if folder := path[:max(i, 1)]; folder != g.folder {
 		g.end()
 		copy(text[:], folder)
 		how := openHow{flags: openPathOnly | syscall.O_DIRECTORY | syscall.O_CLOEXEC, resolve: resolveNoSymlinks}
-		at := atCwd // not a constant: it is to become a large unsigned number
+		at := atCwd // a variable, for the compiler converts no negative constant to uintptr
 		fd, _, errno := syscall.Syscall6(sysOpenat2, uintptr(at), uintptr(unsafe.Pointer(&text)),
 			uintptr(unsafe.Pointer(&how)), unsafe.Sizeof(how), 0, 0)
 		if errno != 0 {
@@ -64,5 +64,5 @@ func (g *glance) straight(path string) bool {
 	return errno == syscall.EINVAL || errno == syscall.ENOENT // EINVAL: it is there and no link (readlinkat(2))
 }
 
-// maxStraight is the longest path that is looked at in this way: it fits on the stack. A guess: longer than those in use.
+// maxStraight is the longest path that straight looks at, in bytes, so that its buffer fits on the stack. A guess: longer than most.
 const maxStraight = 500

@@ -2,7 +2,7 @@
 
 package protocol
 
-// glance has no short way to look at sources here.
+// glance is the short way to check sources that were named together. Only Linux has it; here every path goes the long way.
 type glance struct{}
 
 func (g *glance) end()                 {}

@@ -46,8 +46,8 @@ type turn struct {
 	lost    bool          // it was stuck, and somebody else has it now
 }
 
-// enter begins a turn, or goes on with one that is younger than turnTime. It reports whether it is a new one.
-func (ts *turns) enter(t *turn) (fresh bool) {
+// enter begins a turn, or goes on with one that is younger than turnTime. begun reports whether this is a new one.
+func (ts *turns) enter(t *turn) (begun bool) {
 	if !t.since.IsZero() {
 		if time.Since(t.since) < turnTime {
 			return false

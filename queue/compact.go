@@ -6,31 +6,36 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// compactions tells one opening of the store how many compactions may run at once, as Pebble's own scheduler does, but
-// without that one's tick: ten times a second, day and night, it asks whether the number that is allowed has grown. Here the
-// question is asked when something happened.
+// compactions is the scheduler that tells Pebble when a compaction may run. Pebble's own asks ten times a second, day and night, whether
+// more of them are allowed than before, which is all that an idle agent would do. This one asks only when something has happened that
+// may change the answer: a compaction or a flush has ended.
 //
-// Why nothing is forgotten for ever, by the source of Pebble v2.1.7: a compaction waits only after TrySchedule has refused
-// it (pickedCompactionCache.add in DB.maybeScheduleCompaction; DB.GetWaitingCompaction adds only to what waits already).
-// We refuse only while as many run as are allowed, and at least one is: compactionPickerByScore.getCompactionConcurrency
-// returns no less than the lower end of CompactionConcurrencyRange. So whenever one waits another runs, or a round of
-// ours is under way, and DB.compact calls Done behind each, failed or not, after it has let go of what it held. Done makes
-// a round, and a round ends only when all that is allowed runs or nothing waits. What the tick adds is to see sooner
-// that more is allowed. That number is stored with each new version of the levels only (versionSet.setCompactionPicker);
-// those of flushes and of compactions tell us (DB.flush calls UpdateGetAllowedWithoutPermission, DB.compact calls Done),
-// and there are no others here: nothing ingests and nobody asks for a compaction by hand.
+// Why no compaction is forgotten, by the source of Pebble v2.1.7:
 //
-// One may be used for one opening. Its lock comes after DB.mu, under which TrySchedule and UpdateGetAllowedWithoutPermission
-// are called and which GetWaitingCompaction and Schedule take.
+//   - A compaction waits only after TrySchedule has refused it (pickedCompactionCache.add in DB.maybeScheduleCompaction;
+//     DB.GetWaitingCompaction adds only to what waits already).
+//   - TrySchedule refuses only while as many run as are allowed, and at least one is allowed: compactionPickerByScore.
+//     getCompactionConcurrency returns no less than the lower end of CompactionConcurrencyRange. So whenever one waits another runs,
+//     or grant is under way.
+//   - DB.compact calls Done after each that ran, failed or not, when it has let go of what it held. Done calls grant, which ends
+//     only when as many run as are allowed or nothing waits.
+//
+// Why none waits longer than with the tick: how many are allowed changes only with a new version of the levels
+// (versionSet.setCompactionPicker). Flushes and compactions make one, and both tell us (DB.flush calls
+// UpdateGetAllowedWithoutPermission, DB.compact calls Done). An ingestion would make one and tell nobody, but nothing ingests here,
+// and nobody compacts by hand.
+//
+// Each opening of the store needs one of its own. Order of locks: DB.mu before mu. TrySchedule and UpdateGetAllowedWithoutPermission
+// are called under DB.mu; GetWaitingCompaction and Schedule take it, so they are called without mu.
 type compactions struct {
 	db pebble.DBForCompaction // set by Register, before all other calls
 
-	mu      sync.Mutex
-	running int  // granted and not done
-	refused bool // something may wait: one was refused, or started by a round, since a round last asked
-	round   bool // somebody is in grant
-	gone    bool // nothing of db may be called any more
-	rounds  sync.WaitGroup
+	mu       sync.Mutex
+	running  int            // granted and not done
+	refused  bool           // something may wait: one was refused, or started by grant, since grant last asked what waits
+	granting bool           // a call of grant is under way, or about to begin
+	gone     bool           // unregistered: nothing of db may be called any more
+	grants   sync.WaitGroup // of calls of grant
 }
 
 var (
@@ -42,12 +47,12 @@ var (
 // opening fails later.
 func (c *compactions) Register(_ int, db pebble.DBForCompaction) { c.db = db }
 
-// Unregister waits for the round that is under way, if there is one; none follows.
+// Unregister waits for the call of grant that is under way, if there is one; none follows.
 func (c *compactions) Unregister() {
 	c.mu.Lock()
 	c.gone = true
 	c.mu.Unlock()
-	c.rounds.Wait()
+	c.grants.Wait()
 }
 
 // TrySchedule grants a compaction if one more is allowed.
@@ -65,7 +70,7 @@ func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	return true, c
 }
 
-// UpdateGetAllowedWithoutPermission is called at the end of a flush, under DB.mu: a round has to be made by another goroutine.
+// UpdateGetAllowedWithoutPermission is called at the end of a flush, under DB.mu, which grant takes: so another goroutine calls it.
 func (c *compactions) UpdateGetAllowedWithoutPermission() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +79,7 @@ func (c *compactions) UpdateGetAllowedWithoutPermission() {
 	}
 }
 
-// Done is called behind each compaction that was granted, without a lock.
+// Done is called after each compaction that was granted, without a lock.
 func (c *compactions) Done() {
 	c.mu.Lock()
 	c.running--
@@ -85,30 +90,30 @@ func (c *compactions) Done() {
 	}
 }
 
-// claim reports whether the caller has to see to it that grant is called. Who is in grant already looks at everything
-// again, under mu, before it ends.
+// claim reports whether the caller has to see to it that grant is called. If a call is under way there is no need: it looks again, under
+// mu, before it ends. The caller holds mu.
 func (c *compactions) claim() bool {
-	if c.round || !c.more() {
+	if c.granting || !c.more() {
 		return false
 	}
-	c.round = true
-	c.rounds.Add(1) // not after gone was set, so not while Unregister waits
+	c.granting = true
+	c.grants.Add(1) // not after gone was set, so not while Unregister waits
 	return true
 }
 
-// more reports whether something may wait that is allowed to run.
+// more reports whether something may wait that is allowed to run. The caller holds mu.
 func (c *compactions) more() bool {
 	return !c.gone && c.refused && c.running < c.db.GetAllowedWithoutPermission()
 }
 
-// grant makes a round: it starts what waits, as long as more is allowed.
+// grant starts what waits, as long as more is allowed. Only who was told to by claim may call it.
 func (c *compactions) grant() {
-	defer c.rounds.Done()
+	defer c.grants.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.more() {
-		// The place is taken and the note struck out before Pebble is asked: whom TrySchedule refuses meanwhile, perhaps
-		// only because of that place, leaves the note again and is found by the next turn.
+		// running and refused are set before Pebble is asked: what TrySchedule refuses meanwhile, perhaps only because
+		// running is one too many, sets refused again and is found by the next turn of this loop.
 		c.running++
 		c.refused = false
 		c.mu.Unlock()
@@ -123,7 +128,7 @@ func (c *compactions) grant() {
 			c.running--
 		}
 	}
-	c.round = false
+	c.granting = false
 }
 
 // Started, MeasureCPU and CumulativeStats are for schedulers that weigh what a compaction costs.

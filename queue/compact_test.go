@@ -148,13 +148,13 @@ func (d *compactor) wait(n int) {
 	})
 }
 
-// rests waits until no round is under way.
+// rests waits until no call of grant is under way.
 func (d *compactor) rests() {
 	d.t.Helper()
 	eventually(d.t, func() (bool, string) {
 		d.c.mu.Lock()
 		defer d.c.mu.Unlock()
-		return !d.c.round, "a round does not end"
+		return !d.c.granting, "grant does not end"
 	})
 }
 
@@ -186,8 +186,8 @@ func TestNoCompactionIsForgotten(t *testing.T) {
 		d.wait(total)
 		d.rests()
 		d.close()
-		if d.c.running != 0 || d.c.round {
-			t.Fatalf("%d are counted as running, a round: %v", d.c.running, d.c.round)
+		if d.c.running != 0 || d.c.granting {
+			t.Fatalf("%d are counted as running, granting: %v", d.c.running, d.c.granting)
 		}
 	}
 }
@@ -216,8 +216,8 @@ func TestCompactionsAtOnce(t *testing.T) {
 	}
 }
 
-// TestRefusedDuringARound: who is refused only because a round holds the place for nothing is started by that round.
-func TestRefusedDuringARound(t *testing.T) {
+// TestRefusedDuringAGrant: what is refused only because grant holds a place for nothing is started by that call.
+func TestRefusedDuringAGrant(t *testing.T) {
 	d := newCompactor(t, 1)
 	_, h := d.c.TrySchedule()
 	if ok, _ := d.c.TrySchedule(); ok {
@@ -240,7 +240,7 @@ func TestRefusedDuringARound(t *testing.T) {
 	d.close()
 }
 
-// TestLevelsDoNotPileUp: under a load of writes Pebble's first level stays as flat as it is to be, and is flat in the end.
+// TestLevelsDoNotPileUp: after a load of writes Pebble's first level has fewer sublevels than it compacts from (see compactTables).
 func TestLevelsDoNotPileUp(t *testing.T) {
 	q, err := Open(t.TempDir()+"/q", Options{memTable: 128 << 10})
 	if err != nil {
@@ -281,12 +281,11 @@ func TestLevelsDoNotPileUp(t *testing.T) {
 		}
 		most = max(most, q.db.Metrics().Levels[0].Sublevels)
 	}
-	// Pebble stops writes at 12 sublevels (L0StopWritesThreshold) and compacts from 4 on (L0CompactionThreshold).
-	t.Logf("at most %d sublevels", most)
+	t.Logf("at most %d sublevels; writes stop at %d", most, stopTables)
 	eventually(t, func() (bool, string) {
 		m := q.db.Metrics()
 		l, n := m.Levels[0].Sublevels, m.Compact.NumInProgress
-		return l < 4 && n == 0, fmt.Sprintf("%d sublevels stay, %d compactions run", l, n)
+		return l < compactTables/2 && n == 0, fmt.Sprintf("%d sublevels stay, %d compactions run", l, n)
 	})
 	if m := q.db.Metrics().Compact; m.DefaultCount+m.MoveCount == 0 {
 		t.Error("nothing was compacted: the test says nothing")

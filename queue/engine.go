@@ -24,13 +24,13 @@ const (
 	indexBytes    = 256 << 10 // one block for most tables, so that a look-up reads one index and not two
 )
 
-// A compaction of level 0 writes nearly all that is pending once more, since the rows of every flush lie everywhere. With
-// Pebble's 4 and 12 tables that was a third of what a flood of instructions cost, and on two cores it stood in the way of
-// who waited for an answer. With these a look-up asks up to so many bloom filters, and the time of a lease is the same
-// (docs/design/0015).
+// How many sublevels of tables level 0 may have. A compaction of level 0 writes nearly all that is pending once more, since the keys of every
+// flush are spread over the whole range. With Pebble's defaults, 4 and 12, that was a third of what a flood of instructions cost, and on
+// two cores the clients waited for it. The price is that a look-up asks up to so many bloom filters; leases take no longer
+// (docs/design/0015, measured).
 const (
-	compactTables = 16
-	stopTables    = 3 * compactTables // the ratio is Pebble's
+	compactTables = 16                // Pebble counts each sublevel twice here, so it compacts from 8 on (calculateL0FillFactor in v2.1.7)
+	stopTables    = 3 * compactTables // at so many writes wait for that; the ratio is Pebble's
 )
 
 // openDB opens a database. Pebble panics on some kinds of damage; that becomes an error.
@@ -61,7 +61,7 @@ func (q *Queue) openDB(st *store, path string, f vfs.FS, readOnly bool) (db *peb
 		// A second compaction at once where the first cannot follow: 2 cores.
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 	}
-	o.Experimental.CompactionScheduler = &compactions{}
+	o.Experimental.CompactionScheduler = &compactions{} // Pebble's own wakes ten times a second
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		o.Levels[i].IndexBlockSize = indexBytes

@@ -56,12 +56,12 @@ func CheckFilter(q *Queue) error {
 	n := 0
 	for valid := it.First(); valid && err == nil; valid = it.Next() {
 		n++
-		if !q.known.mayHold(it.Key()) {
+		if !q.filter.mayHold(it.Key()) {
 			err = fmt.Errorf("the record %q is there and the filter denies it", it.Key())
 		}
 	}
-	if err == nil && !q.known.full && q.known.n != n {
-		err = fmt.Errorf("%d records, and the filter knows %d", n, q.known.n)
+	if err == nil && !q.filter.full && q.filter.n != n {
+		err = fmt.Errorf("%d records, and the filter knows %d", n, q.filter.n)
 	}
 	if err == nil && n != int(q.total.records()) {
 		err = fmt.Errorf("%d records, and %d were counted", n, q.total.records())

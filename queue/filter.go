@@ -3,28 +3,29 @@ package queue
 import "hash/maphash"
 
 const (
-	// filterTags is how many records a filter has room for, about, and as many bytes. A guess: five times the default of
-	// Options.MaxBackfill, and half a MiB.
+	// filterTags is how many tags a filter has room for, of one byte and for one record each. A power of two, and a guess: five times
+	// the default of Options.MaxBackfill, and half a MiB.
 	filterTags = 1 << 19
 
-	bucketTags = 4   // Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014), 5.1
-	maxKicks   = 500 // of the same: then it is full, at 95 % of its room
+	// Of Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014), 5.1.
+	bucketTags = 4   // tags in a bucket
+	maxKicks   = 500 // tags that are moved to make room for one; after that many the filter is full, at some 95 % of its room
 )
 
-// filter is a cuckoo filter of the keys of all records, so that a put of a key that has none, as most do, need not look
-// into every part of the store for it. It says no only if there is none, and yes wrongly three times in a hundred. It must be
-// told of every record that comes, once, and of every one that goes. When it is full it says yes to everything until it is
-// emptied.
+// filter is a cuckoo filter of the keys of all records. Most puts are of keys that have no record, and without the filter each of
+// them would look into every part of the store to find that out. For such a key it says so 97 times in 100; for a key that has a
+// record it never denies that. It must be told of every record that comes, once, and of every one that goes. When it is full it says
+// "perhaps" to everything until reset. Guarded by Queue.mu.
 type filter struct {
 	seed    maphash.Seed
-	buckets [][bucketTags]uint8 // 0: a free place; a power of two of them, or none as long as nothing was added
-	size    int                 // how many there are to be
-	n       int                 // tags
+	buckets [][bucketTags]uint8 // of tags, 0: a free place; nil until something is added
+	size    int                 // how many buckets there are to be, a power of two
+	n       int                 // tags that are in it
 	full    bool
-	kicks   uint32 // which tag has to move next time
+	kicks   uint32 // moves so far, which take turns among the places of a bucket
 }
 
-// newFilter makes an empty filter for about so many records, a power of two.
+// newFilter makes an empty filter for about so many records; room is a power of two, from bucketTags on.
 func newFilter(room int) *filter { return &filter{seed: maphash.MakeSeed(), size: room / bucketTags} }
 
 // mark is what a filter keeps of a key: a tag, and one of the two buckets that it may be in.
@@ -33,18 +34,19 @@ type mark struct {
 	at  uint32
 }
 
+// mark returns what stands for key. It stays the same as long as f lives, so that it may be kept.
 func (f *filter) mark(key []byte) mark {
 	h := maphash.Bytes(f.seed, key)
 	return mark{max(uint8(h>>56), 1), uint32(h) & uint32(f.size-1)}
 }
 
-// other is m with the other bucket.
+// other returns m with the other of the two buckets; other of that is m again.
 func (f *filter) other(m mark) mark {
 	const spread = 0x5bd1e995 // of MurmurHash2, as in the paper's own implementation
 	return mark{m.tag, (m.at ^ uint32(m.tag)*spread) & uint32(f.size-1)}
 }
 
-// mayHold reports false if key is that of no record.
+// mayHold reports false only if no record has key. True means perhaps.
 func (f *filter) mayHold(key []byte) bool {
 	if f.full {
 		return true
@@ -75,7 +77,7 @@ func (f *filter) put(m mark) bool {
 	return i >= 0
 }
 
-// add takes in the key of a record that came. What it returns takes it out again.
+// add takes in the key of a record that came. Remove of what it returns takes it out again.
 func (f *filter) add(key []byte) mark {
 	m := f.mark(key)
 	if f.full {
@@ -120,11 +122,11 @@ func (f *filter) remove(m mark) {
 	f.n--
 }
 
-// giveUp says yes to everything from now on.
+// giveUp makes the filter say "perhaps" to everything from now on.
 func (f *filter) giveUp() { f.full, f.buckets = true, nil }
 
-// clear begins anew, when there are no records, if it was full.
-func (f *filter) clear() {
+// reset makes a filter that was full usable again. It must be called when there are no records; one that is not full needs none.
+func (f *filter) reset() {
 	if f.full {
 		*f = filter{seed: f.seed, size: f.size}
 	}

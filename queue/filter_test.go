@@ -36,7 +36,7 @@ func TestFilterModel(t *testing.T) {
 			},
 			"clear": func(*rapid.T) {
 				if len(there) == 0 {
-					f.clear()
+					f.reset()
 				}
 			},
 			"": func(t *rapid.T) {
@@ -96,7 +96,7 @@ func TestFilterIsWorthIt(t *testing.T) {
 	if !f.full || !f.mayHold(key(1<<32)) || f.buckets != nil {
 		t.Error("more than there is room for went in")
 	}
-	f.clear()
+	f.reset()
 	if f.mayHold(key(0)) {
 		t.Error("it was cleared and holds something")
 	}

@@ -25,7 +25,7 @@ func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
 		t.val = appendEntry(t.val[:0], e)
 		t.set(t.key, t.val)
 		if byInode(e) {
-			is = inodeKey(nil, id.Bucket, e.Dev, e.Ino)
+			is = inodeKey(id.Bucket, e.Dev, e.Ino)
 		}
 	}
 	if is != nil {
@@ -47,7 +47,7 @@ func (t *tx) writeRow(id protocol.ObjectID, e *protocol.Entry) error {
 
 // inodeWas returns the key of the row by inode of a row of the ledger that is about to be written.
 func (t *tx) inodeWas(id protocol.ObjectID) ([]byte, error) {
-	if key, known := t.q.hands.rowWritten(id); known {
+	if key, known := t.q.leased.ledgerWritten(id); known {
 		return key, nil
 	}
 	t.key = idKey(t.key[:0], spaceLedger, id)
@@ -85,7 +85,7 @@ func inodeOf(id protocol.ObjectID, e *protocol.Entry) []byte {
 	if e == nil || !byInode(e) {
 		return nil
 	}
-	return inodeKey(nil, id.Bucket, e.Dev, e.Ino)
+	return inodeKey(id.Bucket, e.Dev, e.Ino)
 }
 
 // MadeFrom returns the row of the ledger for a bucket that was made from the file or folder with this device and inode
@@ -93,7 +93,7 @@ func inodeOf(id protocol.ObjectID, e *protocol.Entry) []byte {
 // used again, so the row may be of another file: its other fields tell. (One row a file and not one a name: a look-up
 // that finds nothing, as nearly all do, is then answered by the store's filters.)
 func (q *Queue) MadeFrom(bucket string, dev, ino uint64) (row *protocol.Entry, err error) {
-	err = q.fetch("read the ledger by inode", inodeKey(nil, bucket, dev, ino), func(key []byte) error {
+	err = q.fetch("read the ledger by inode", inodeKey(bucket, dev, ino), func(key []byte) error {
 		e, err := q.entry(protocol.ObjectID{Bucket: bucket, Key: protocol.Key(key)})
 		if e != nil && e.Dev == dev && e.Ino == ino && byInode(e) {
 			row = e

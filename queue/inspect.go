@@ -25,7 +25,7 @@ type seen struct {
 	uploads  bool   // there are rows of multipart uploads
 	total    counts
 	lines    map[string]*line
-	known    *filter
+	filter   *filter // of the keys of the records
 }
 
 // inspect opens the store for reading and looks at every record: a store that is damaged is found here, before anything
@@ -43,7 +43,7 @@ func (q *Queue) inspect(st *store, path string, whole bool) (s seen, err error) 
 	if s, err = readOwn(db); err != nil {
 		return s, err
 	}
-	s.lines, s.known = map[string]*line{}, newFilter(q.opt.filter)
+	s.lines, s.filter = map[string]*line{}, newFilter(q.opt.filter)
 	low, high := []byte{spaceRecord}, []byte{spaceRecord + 1}
 	if whole {
 		low, high = nil, nil
@@ -90,7 +90,7 @@ func (s *seen) look(key, val []byte) error {
 		var r *record
 		if r, err = decodeRecord(id, val); err == nil {
 			s.count(r)
-			s.known.add(key)
+			s.filter.add(key)
 		}
 	case spaceLedger:
 		_, err = decodeEntry(id, val)
@@ -169,7 +169,7 @@ func (q *Queue) recover(s seen) error {
 	q.next = max(q.next, s.next, s.top+1, 1)
 	q.limit = q.next
 	q.clockSaved, q.later, q.unsynced, q.deadline = 0, nil, false, s.deadline
-	q.total, q.lines, q.known, q.hands = s.total, s.lines, s.known, hands{}
+	q.total, q.lines, q.filter, q.leased = s.total, s.lines, s.filter, leasedRecords{}
 	q.uploads.Store(s.uploads)
 	if q.room != nil {
 		close(q.room)

@@ -109,8 +109,9 @@ func copyKey(b []byte, source protocol.ObjectID, order uint64, dest protocol.Obj
 	return appendID(b, dest)
 }
 
-// inodeKey appends the key of the inode row of a file.
-func inodeKey(b []byte, bucket string, dev, ino uint64) []byte {
+// inodeKey returns the key of the inode row of a file.
+func inodeKey(bucket string, dev, ino uint64) []byte {
+	b := make([]byte, 0, 1+len(bucket)+1+8+8)
 	b = append(append(append(b, spaceInode), bucket...), 0)
 	b = binary.BigEndian.AppendUint64(b, dev)
 	return binary.BigEndian.AppendUint64(b, ino)

@@ -51,7 +51,7 @@ func (q *Queue) Lease(ctx context.Context, bucket string, n int, wait, hold time
 		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.hands.learn(out)
+		q.leased.ledgerRead(out)
 		return nil
 	}, func() { out = nil })
 	if err != nil {
@@ -77,7 +77,7 @@ func (r *record) instruction() protocol.Instruction {
 	return protocol.Instruction{Verb: h.verb, Bucket: r.id.Bucket, Key: r.id.Key, Source: h.source, From: h.from, Guest: h.guest}
 }
 
-// Pop hands out up to n due instructions of a bucket for good, as the seed's get does: they are gone from the queue when
+// Pop hands out up to n due instructions of a bucket for good, as S3 APU's get does: they are gone from the queue when
 // Pop returns, whatever becomes of them. It waits as [Queue.Lease] does.
 func (q *Queue) Pop(ctx context.Context, bucket string, n int, wait time.Duration) ([]protocol.Instruction, error) {
 	var out []protocol.Instruction

@@ -51,11 +51,10 @@ type Queue struct {
 	place os.FileInfo // of the lock's file, on a real disk
 	puts  [protocol.Del + 1]atomic.Int64
 	store atomic.Pointer[store]
-	// uploads is false as long as there has not been a row of a multipart upload since the store was opened.
-	uploads atomic.Bool
-	// rebuilt is the first number of a store that takes the place of a damaged one; 0: of none.
-	rebuilt uint64
-	doubted bool // a store that showed damage turned out whole; only once is that believed
+
+	uploads atomic.Bool // there has been a row of a multipart upload since the store was opened
+	rebuilt uint64      // the first number of a store that takes the place of a damaged one; 0: of none
+	doubted bool        // a store that showed damage turned out whole; only once is that believed
 
 	openings atomic.Uint64 // see Opening
 
@@ -75,8 +74,8 @@ type Queue struct {
 	limit      uint64 // reserved up to here
 	total      counts
 	lines      map[string]*line
-	known      *filter // of the keys of the records
-	hands      hands
+	filter     *filter // of the keys of the records
+	leased     leasedRecords
 	later      []wakeup
 	deadline   int64         // no lease ends by itself before; 0: none does
 	unsynced   bool          // something was committed without an fsync
@@ -274,12 +273,12 @@ func (q *Queue) commit(t *tx, mode commitMode) (wait func(op string) error) {
 func (q *Queue) applied(t *tx, mode commitMode) {
 	before := q.total.backlog()
 	q.total.sum(&t.delta)
-	q.hands.take(t.handed)
+	q.leased.keep(t.leased)
 	for _, m := range t.went {
-		q.known.remove(m)
+		q.filter.remove(m)
 	}
 	if q.total.records() == 0 {
-		q.known.clear()
+		q.filter.reset()
 	}
 	q.limit = t.limit
 	q.later = t.later

@@ -55,7 +55,7 @@ func (c *counts) sum(o *counts) {
 func (c *counts) state(s State) int64 { return c.n[s][protocol.Live] + c.n[s][protocol.Backfill] }
 func (c *counts) blocked() int64      { return c.state(Blocked) }
 
-// records is how many there are.
+// records is how many records there are, in any state.
 func (c *counts) records() (n int64) {
 	for s := range c.n {
 		n += c.state(State(s))

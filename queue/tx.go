@@ -25,11 +25,11 @@ type tx struct {
 	later []wakeup            // replaces Queue.later at commit
 	key   []byte              // scratch
 	val   []byte              // scratch
-	came  []mark              // of new records, which the filter knows already
-	went  []mark              // of records that go: it is told of them at commit
+	came  []mark              // of new records: Queue.filter has them already, and abort takes them out
+	went  []mark              // of records that go: Queue.filter loses them once the change is applied
 	swept bool                // Queue.deadline was set anew
 
-	handed []*hand // leased ones, for Queue.hands; nil: of those that are no longer
+	leased []*leasedRecord // by this change, for Queue.leased; nil: it has ended the lease again
 }
 
 // lineDelta is what a tx does to one line.
@@ -43,15 +43,14 @@ type lineDelta struct {
 }
 
 func (q *Queue) begin() *tx {
-	t := &tx{q: q, b: q.db.NewIndexedBatch(), now: q.clock.read(), limit: q.limit, later: q.later}
-	return t
+	return &tx{q: q, b: q.db.NewIndexedBatch(), now: q.clock.read(), limit: q.limit, later: q.later}
 }
 
 // abort drops the change.
 func (t *tx) abort() {
 	_ = t.b.Close() // an uncommitted batch holds memory only
 	for _, m := range t.came {
-		t.q.known.remove(m)
+		t.q.filter.remove(m)
 	}
 	if t.swept {
 		t.q.deadline = max(t.now, 1) // look again
@@ -104,11 +103,11 @@ func (t *tx) del(key []byte)      { _ = t.b.Delete(key, nil) }
 
 // load returns the record of id, or nil.
 func (t *tx) load(id protocol.ObjectID) (*record, error) {
-	if h := t.q.hands[id]; h != nil {
-		return h.record.clone(), nil
+	if l := t.q.leased[id]; l != nil {
+		return l.record.clone(), nil
 	}
 	t.key = idKey(t.key[:0], spaceRecord, id)
-	if !t.q.known.mayHold(t.key) {
+	if !t.q.filter.mayHold(t.key) {
 		return nil, nil
 	}
 	v, done, err := t.get(t.key)
@@ -126,16 +125,16 @@ func (t *tx) load(id protocol.ObjectID) (*record, error) {
 // save replaces record old by r, with all their index rows and counts. Either may be nil.
 func (t *tx) save(id protocol.ObjectID, old, r *record) {
 	t.index(old, r)
-	t.leased(id, old, r)
+	t.noteLeased(id, old, r)
 	t.key = idKey(t.key[:0], spaceRecord, id)
 	if r == nil {
 		t.del(t.key)
 		if old != nil {
-			t.went = append(t.went, t.q.known.mark(t.key))
+			t.went = append(t.went, t.q.filter.mark(t.key))
 		}
 	} else {
 		if old == nil {
-			t.came = append(t.came, t.q.known.add(t.key))
+			t.came = append(t.came, t.q.filter.add(t.key))
 		}
 		t.val = appendRecord(t.val[:0], r)
 		t.set(t.key, t.val)

@@ -52,7 +52,7 @@ func AtRest(f *os.File) Rest {
 func AtRestPath(path string, settle time.Duration, now time.Time) Rest {
 	rest, found := restOf(path)
 	if found && rest != Unknown {
-		return rest // the usual case, told by the open file alone
+		return rest // the usual case: the open file alone tells, without lstat(2)
 	}
 	fi, err := os.Lstat(path)
 	switch {
@@ -61,7 +61,7 @@ func AtRestPath(path string, settle time.Duration, now time.Time) Rest {
 	case !fi.Mode().IsRegular():
 		return Yes
 	case !found:
-		return Unknown // it came this moment
+		return Unknown // it became a regular file between the two looks
 	}
 	return quietFor(fi, settle, now)
 }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leaseRest takes and returns a read lease.
+// leaseRest tells whether anybody has the file open for writing, by a read lease that it gives back at once.
 func leaseRest(fd int) Rest {
 	rest := askLease(fd)
 	if rest == Yes {
@@ -58,9 +58,9 @@ func restOf(path string) (rest Rest, found bool) {
 		}
 		return Unknown, !isGone(err) && !errors.Is(err, unix.ELOOP)
 	}
-	defer func() { _ = unix.Close(fd) }() // it was only read: nothing can be lost. It ends the lease as well
+	defer func() { _ = unix.Close(fd) }() // nothing was written, so nothing can be lost; it also ends the lease
 	if rest = askLease(fd); rest == Yes {
-		return rest, true // only regular files have leases (fcntl(2))
+		return rest, true // it is a regular file: nothing else has leases (fcntl(2))
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

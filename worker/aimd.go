@@ -19,7 +19,7 @@ type aimd struct {
 const (
 	firstGap = 100 * time.Millisecond // a guess: ten requests a second, where halving of numbers ends
 	maxGap   = 5 * time.Second        // a guess: a target that is this slow is still tried 17,000 times a day
-	steps    = 5                      // growths in one slowdown_time; a guess: back from 8 to 16 in 24 s with the seed's 15 s
+	steps    = 5                      // growths in one slowdown_time; a guess: back from 8 to 16 in 24 s with S3 APU's 15 s
 )
 
 func newAIMD(maxLimit int, hold time.Duration) aimd {

@@ -2,10 +2,10 @@ package worker
 
 import "time"
 
-// climb looks for the number of requests at once that is worth its while: as long as all of them are in use it tries more, and goes
-// back if that carries out no more in the same time. From time to time it tries fewer as well, or each raise that chance has made look
-// good would stay for ever. The right number depends on how far away the server is, how fast, and on our own
-// processors, so it is measured and not configured. It is a pure struct like aimd, and bounds it: what the server asks for comes first.
+// climb finds the number of requests at once that is worth its while: as long as all of them are in use it tries more, and goes back if
+// that does not carry out more in the same time. From time to time it tries fewer as well, for else a raise that only looked good by
+// chance would stay for ever. The right number depends on the server's distance and speed and on our own processors, so it is measured
+// and not configured. It is a pure struct like aimd; the smaller of the two numbers counts, so what the server asks for comes first.
 type climb struct {
 	max   int // the most, from 1
 	limit int // now, 1 to max
@@ -14,16 +14,16 @@ type climb struct {
 	done   int       // requests carried out in it
 	last   time.Time // of the last of them
 	area   float64   // requests under way, summed over the seconds
-	before int       // the limit before another was tried that is on trial; else 0
-	rate   float64   // what it carried out in a second then
-	rest   time.Time // no raise before that
-	fine   bool      // doubling has brought nothing once: the steps are halves
-	fewer  bool      // it is the turn of fewer to be tried
+	before int       // while limit is on trial: the limit before the trial; else 0
+	rate   float64   // requests carried out in a second before the trial
+	rest   time.Time // no trial before that
+	fine   bool      // doubling has brought too little once: a raise is by a half from then on
+	fewer  bool      // the next trial is of fewer
 	trust  trust     // in what the first raise has brought
 }
 
-// trust says whether the first raise was measured twice. What it seems to bring may come from something that changed meanwhile: at the
-// start it is often the end of a scan, which leaves the processors to the workers.
+// trust says how far the first raise has been measured. That is done twice, for what it seems to bring may come from something else that
+// changed meanwhile: at the start it is often the end of a scan, which leaves the processors to the workers.
 type trust uint8
 
 const (
@@ -33,17 +33,17 @@ const (
 )
 
 const (
-	firstClimb  = 16                     // where it begins: what is best for a server nearby on 2 cores (docs/design/0012)
+	firstClimb  = 16                     // the limit that it begins with, and the fewest that it tries; from 8 the climb took too long (docs/design/0012)
 	climbWindow = 250 * time.Millisecond // the least time of a measurement; a guess: some round trips to another continent
-	climbRounds = 4                      // and the least number of answers for each request at once; a guess
+	climbRounds = 4                      // the least number of answers in a measurement, times the limit; a guess
 	climbRest   = 10 * time.Second       // between trials once it has found its number; a guess: one measurement in forty is a trial
-	climbGain   = 3                      // a raise has to bring a third of its share, a doubling 33 %, or it was for nothing, and fewer may cost as much; a guess
-	climbFull   = 0.8                    // share of the limit that must be in use on average; a guess
+	climbGain   = 3                      // one in so many of the requests that a raise adds has to pay off: see share; a guess
+	climbFull   = 0.8                    // share of the limit that must be in use on average, or a measurement tells nothing; a guess
 )
 
 func newClimb(most int) climb { return climb{max: most, limit: min(most, firstClimb)} }
 
-// answered takes in that one of so many requests was carried out at now. It reports whether the limit has changed.
+// answered is told that a request was carried out at now, while used of them were under way. It reports whether the limit has changed.
 func (c *climb) answered(now time.Time, used int) bool {
 	if c.began.IsZero() || now.Before(c.began) {
 		c.start(now)
@@ -58,26 +58,26 @@ func (c *climb) answered(now time.Time, used int) bool {
 	rate, busy, before := float64(c.done)/took.Seconds(), c.area >= climbFull*float64(c.limit)*took.Seconds(), c.before
 	c.start(now)
 	c.before = 0
-	if !busy { // there is not more to do: it tells nothing
+	if !busy { // there was too little to do: the rate says nothing about the limit
 		return false
 	}
 	switch {
-	case before > c.limit: // fewer are enough, or not
+	case before > c.limit: // fewer were tried
 		c.rest = now.Add(climbRest)
 		if rate < c.rate*(1-share(before-c.limit, before)) {
 			c.limit = before
 		}
 		return true
-	case before > 0 && rate < c.rate*(1+share(c.limit-before, before)):
+	case before > 0 && rate < c.rate*(1+share(c.limit-before, before)): // more were tried, and brought too little
 		if c.limit = before; c.fine {
 			c.rest = now.Add(climbRest)
 		}
 		c.fine, c.fewer = true, true
 		return true
-	case before > 0 && c.trust == untested:
+	case before > 0 && c.trust == untested: // they were worth it: measured once more
 		c.limit, c.trust = before, doubted
 		return true
-	case before > 0:
+	case before > 0: // they were worth it, and stay
 		c.trust = confirmed
 		if c.limit == c.max {
 			c.rest = now.Add(climbRest)
@@ -101,7 +101,8 @@ func (c *climb) answered(now time.Time, used int) bool {
 	return c.before > 0
 }
 
-// share is what part of the rate another limit has to bring, or may cost: a third of the step's part of the limit.
+// share returns what part of the rate a step away from limit has to bring, or may cost: a third of the step's part of the limit. So a
+// doubling has to bring 33 %.
 func share(step, limit int) float64 { return float64(step) / float64(climbGain*limit) }
 
 // start begins a measurement.

@@ -18,7 +18,7 @@ const (
 	maxParts = 10_000
 )
 
-// What an unset value of [Config] means. Those of the seed are its defaults (seed, "defaults").
+// What an unset value of [Config] means. Where S3 APU had the setting, it is its default.
 const (
 	defaultWorkers   = 1
 	defaultFiles     = 5
@@ -29,13 +29,13 @@ const (
 	defaultParts     = 4               // a guess: fills a usual line, and one file's parts hash on four cores
 	defaultBigFiles  = 4               // a guess: as many as there are part slots by default
 	defaultGrace     = 5 * time.Second // a guess: nearly every small PUT ends within it, and a stop is still quick
-	defaultUploadOwn = 1               // owner and group of a folder object that no folder stands for (the seed's value)
+	defaultUploadOwn = 1               // owner and group of a folder object that no folder stands for (S3 APU's value)
 )
 
 // Values of [Config.FolderObjects].
 const (
 	FolderSlash = "slash" // a folder is the object "dir/"
-	FolderPlain = "plain" // a folder is the object "dir", the layout of the seed
+	FolderPlain = "plain" // a folder is the object "dir", the layout of S3 APU
 	FolderNone  = "none"  // folders leave nothing in the bucket
 )
 
@@ -43,7 +43,7 @@ const (
 type Config struct {
 	Bucket string // needed: the bucket that Source's deliveries go to
 
-	MaxWorkers   int           // the most deliveries carried out at once, big files apart; 1. Above 16 more are tried only while that carries out more
+	MaxWorkers   int           // the most deliveries carried out at once, big files apart; 1. More than 16 are made only while that carries out more
 	MaxFiles     int           // the most deliveries that a worker takes at a time, carried out in key order; 5
 	MaxRetries   int           // attempts of an instruction that cannot succeed as it is; 3. Passing faults are retried for ever
 	SlowdownTime time.Duration // how long a 503 keeps the pace down; 15 s

@@ -130,7 +130,7 @@ func (s *source) unchanged() *protocol.Error {
 	return s.opened()
 }
 
-// opened is unchanged for the open file alone: that of the name was looked at a moment ago.
+// opened is unchanged without the look at the name, for right after the opening: the name was looked at just before that.
 func (s *source) opened() *protocol.Error {
 	open, err := s.state, error(nil)
 	if s.f != nil {

@@ -13,9 +13,9 @@ import (
 	"s3apu/protocol"
 )
 
-// smallFile is the size up to which a file is read into memory once and sent from there. Each hand keeps one buffer
-// that grows to it, and there may be 64 hands. In bytes; a guess: above it a second read from the page cache costs less than the
-// memory does.
+// smallFile is the size up to which a file is read into memory once and sent from there, in bytes. Each hand keeps one buffer that
+// grows to it: 8 MiB for the 128 hands that there are by default at the most. A guess: above it a second read from the page cache
+// costs less than the memory does.
 const smallFile = 64 << 10
 
 // hashBuffer is how much of a larger file is read at once for hashing, in bytes; a guess.

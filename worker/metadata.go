@@ -63,8 +63,8 @@ func (c *Config) folderKey(key protocol.Key) protocol.Key {
 	return protocol.Key(name + "/")
 }
 
-// contentType finds the type by the extension of the key, else by that of the file: configuration, then the seed's
-// table, then ours, then text/plain as the seed did.
+// contentType finds the type by the extension of the key, else by that of the file: configuration, then S3 APU's
+// table, then ours, then text/plain as S3 APU did.
 func (c *Config) contentType(key protocol.Key, file string) string {
 	for _, name := range [...]string{string(key), strings.ReplaceAll(file, `\`, "/")} {
 		ext := strings.ToLower(strings.TrimPrefix(path.Ext(name), "."))
@@ -74,7 +74,7 @@ func (c *Config) contentType(key protocol.Key, file string) string {
 		if t, ok := c.ContentTypes[ext]; ok {
 			return t
 		}
-		if t := seedType(ext); t != "" {
+		if t := apuType(ext); t != "" {
 			return t
 		}
 		if t := builtinType(ext); t != "" {
@@ -84,8 +84,8 @@ func (c *Config) contentType(key protocol.Key, file string) string {
 	return "text/plain"
 }
 
-// seedType is the seed's table as it is, also where the world has moved on.
-func seedType(ext string) string {
+// apuType is S3 APU's table as it is, also where the world has moved on.
+func apuType(ext string) string {
 	switch ext {
 	case "jpeg", "jpg", "jpe":
 		return "image/jpeg"

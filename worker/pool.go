@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	leaseWait  = 10 * time.Second       // for the first delivery (the seed's wait)
+	leaseWait  = 10 * time.Second       // for the first delivery (S3 APU's wait)
 	sourceGap  = 100 * time.Millisecond // after a failed lease or settlement; doubles; a guess
 	sourceLast = 5 * time.Second        // the longest of these gaps; a guess
 	unsettled  = 256                    // results that may wait for the settler, and as many again in its hand; a guess

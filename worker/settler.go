@@ -6,12 +6,14 @@ import (
 	"s3apu/protocol"
 )
 
-// settleGap is the least time between the beginnings of two commits of results. While many files come a commit for each few
-// of them costs more than it brings: nobody waits for it but a newer wish for the same key. A guess: a fsync takes as long.
+// settleGap is the least time from the beginning of one commit of results to that of the next. While many files come a commit for each
+// few of them costs much and brings little: their files are in the bucket, and only a newer wish for the same key waits for it. A
+// guess: as long as an fsync takes.
 const settleGap = 5 * time.Millisecond
 
 // settle is the one goroutine that tells the Source what became of deliveries: as many in one commit as have come
-// together during the last and within settleGap. A result that comes alone does not wait. It ends when the results do.
+// together during the last one and within settleGap of its beginning. A result that comes alone does not wait. It ends when the
+// results do.
 func (p *Pool) settle() {
 	fault := p.newFault("settle")
 	batch := make([]finished, 0, unsettled)
@@ -32,7 +34,8 @@ func (p *Pool) settle() {
 	}
 }
 
-// collect adds the results that come until then to batch, or those that are there if until is nil.
+// collect adds to batch the results that come until a value comes from until, and those that are there then; a nil until means now. It
+// stops early when batch holds as many as go into one commit, or when no more results can come.
 func (p *Pool) collect(batch []finished, until <-chan time.Time) []finished {
 	for len(batch) < unsettled {
 		if until != nil {

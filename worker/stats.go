@@ -39,7 +39,7 @@ type Stats struct {
 	Performance Performance
 }
 
-// Performance is the seed's figures, since New. Only carried-out deliveries count; transfers are those that made a
+// Performance is S3 APU's figures, since New. Only carried-out deliveries count; transfers are those that made a
 // request, files those whose content was sent.
 type Performance struct {
 	Total, Mkd, Cpo, Upl, Del int64
@@ -51,7 +51,7 @@ type Performance struct {
 	Backoff                   bool          // a 503 keeps the pace down, or the target is down
 }
 
-// Format writes the seed's line of s3_worker_performance: times in seconds, sizes in KB of 1,024 bytes.
+// Format writes S3 APU's line of s3_worker_performance: times in seconds, sizes in KB of 1,024 bytes.
 func (f Performance) Format() string {
 	backoff := 0
 	if f.Backoff {

@@ -32,9 +32,9 @@ type Bucket struct {
 	// For the requests that are made without the SDK; see direct.go.
 	http       *watched
 	signer     *signer
-	signBodies bool                // their hashes are part of the signature
-	where      func() (spot, bool) // false: not known yet; nil: the SDK does everything
-	copies     outgoings
+	signBodies bool                    // their hashes are part of the signature
+	where      func() (location, bool) // false: not known yet; nil: the SDK does everything
+	copies     outgoings               // of bodies up to oneWrite, to be used again
 
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 

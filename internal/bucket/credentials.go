@@ -160,29 +160,31 @@ type signer struct {
 	skew atomic.Int64 // how far the SDK takes the server's clock to be ahead of ours, in nanoseconds
 }
 
+// signing is what signs with one secret. Safe for concurrent use.
 type signing struct {
 	secret string
 	v4     *v4.Signer
-	day    atomic.Pointer[dayKey]
+	day    atomic.Pointer[dayKey] // of signPlain; nil: none was needed yet
 }
 
 // SignHTTP is what the SDK calls for each request, with the server's time as it believes it to be.
 func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
 	s.skew.Store(int64(time.Until(at)))
-	return s.with(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
+	return s.signingWith(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-// signOurs signs a request that was not made by the SDK.
+// signOurs signs a PUT that was not made by the SDK, by the server's time as the SDK last believed it to be: with signPlain, or by the
+// SDK's signer if that refuses.
 func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, hash, region string) error {
-	at, with := time.Now().Add(time.Duration(s.skew.Load())), s.with(c.SecretAccessKey)
-	if with.signPlain(c, r, hash, region, at) {
+	at, signing := time.Now().Add(time.Duration(s.skew.Load())), s.signingWith(c.SecretAccessKey)
+	if signing.signPlain(c, r, hash, region, at) {
 		return nil
 	}
-	return with.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
+	return signing.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
 }
 
-// with returns what signs with a secret.
-func (s *signer) with(secret string) *signing {
+// signingWith returns what signs with a secret: what is in use, or a new one if the secret is another.
+func (s *signer) signingWith(secret string) *signing {
 	now := s.now.Load()
 	if now == nil || now.secret != secret {
 		now = &signing{secret: secret, v4: v4.NewSigner(func(o *v4.SignerOptions) {

@@ -21,7 +21,7 @@ import (
 )
 
 // A small PUT costs more than half of its CPU in the SDK's stack of middleware (docs/design/0012). So its first attempt is made
-// here, with the SDK's signer over the same transport, and if S3 answers a plain 200 that is all. Whatever else comes of it, an
+// here, over the same transport with a signature of the same bytes (sigv4.go), and if S3 answers a plain 200 that is all. Whatever else comes of it, an
 // answer or an error, is given to the SDK as what its own first attempt has brought: it reads it, says what it means and goes on
 // with the second attempt. So there is one meaning of every failure and one way to try again.
 
@@ -30,15 +30,15 @@ import (
 const directLimit = 2 << 20
 
 // oneWrite is the size of a body, in bytes, up to which it is copied, so that net/http sends headers and body in one write: it does
-// so with bodies only that it knows to be in memory, and what it may still read when the answer is there must not be the caller's.
-// Headers and body together fit into the write buffer of [NewTransport].
+// so only if it knows the body to be in memory. A copy, because net/http may still read it when the caller uses its own buffer for
+// something else. A guess: headers and body together fit into the write buffer of [NewTransport], 32 KiB.
 const oneWrite = 24 << 10
 
 // unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
 const unsigned = "UNSIGNED-PAYLOAD"
 
-// spot is where the objects of a bucket lie, and how requests for them are signed.
-type spot struct {
+// location is where the objects of a bucket are, and for which region requests for them are signed.
+type location struct {
 	base   url.URL // of the bucket, without a slash at the end
 	region string
 }
@@ -75,7 +75,7 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	}
 	resp, err := b.http.send(req, sent.lent != nil)
 	if sent.lent != nil {
-		sent.lent.give()
+		sent.lent.takeBack()
 	}
 	if err != nil {
 		return out, &outcome{err: err}, false
@@ -88,9 +88,9 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 		b.copies.put(sent.copied)
 	}
 	return stored{
-		etag: header1(resp.Header, "Etag"), version: header1(resp.Header, "X-Amz-Version-Id"),
+		etag: headerValue(resp.Header, "Etag"), version: headerValue(resp.Header, "X-Amz-Version-Id"),
 		sse:      types.ServerSideEncryption(resp.Header.Get("X-Amz-Server-Side-Encryption")),
-		customer: header1(resp.Header, "X-Amz-Server-Side-Encryption-Customer-Algorithm"),
+		customer: headerValue(resp.Header, "X-Amz-Server-Side-Encryption-Customer-Algorithm"),
 	}, nil, true
 }
 
@@ -101,7 +101,7 @@ type payload struct {
 }
 
 // directRequest makes the signed request, and says in sent what becomes its body.
-func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
+func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
 	sum [md5.Size]byte, sent *payload,
 ) (*http.Request, error) {
 	keys, err := b.keys.cache.Retrieve(ctx)
@@ -158,8 +158,8 @@ func (b *Bucket) directRequest(ctx context.Context, at spot, key protocol.Key, h
 	return req.WithContext(ctx), b.signer.signOurs(ctx, keys, req, hash, at.region)
 }
 
-// header1 returns the value of a header, or nil if it is not there. The name is in canonical form.
-func header1(h http.Header, name string) *string {
+// headerValue returns the first value of a header, or nil if it is not there. The name is in canonical form.
+func headerValue(h http.Header, name string) *string {
 	if v := h[name]; len(v) > 0 {
 		return &v[0]
 	}
@@ -206,7 +206,8 @@ func (r *replay) Do(req *http.Request) (*http.Response, error) {
 	return r.rest.Do(req)
 }
 
-// lent is a body that a transport may read until it is taken back: it may come back to it after the answer.
+// lent is the caller's body while a transport may read it. net/http may go on reading when the answer is there already, and by then
+// the caller may use the body for something else; so it is taken back first. Safe for concurrent use.
 type lent struct {
 	mu   sync.Mutex
 	body io.Reader // nil: taken back
@@ -221,14 +222,14 @@ func (l *lent) Read(p []byte) (int, error) {
 	return l.body.Read(p)
 }
 
-// Close is of [io.Closer]. The owner closes what is behind it.
+// Close is called by the transport when it is done. It closes nothing: what was lent belongs to the caller.
 func (l *lent) Close() error {
-	l.give()
+	l.takeBack()
 	return nil
 }
 
-// give ends the loan.
-func (l *lent) give() {
+// takeBack ends the loan: it waits for a Read that is under way, and every later one fails.
+func (l *lent) takeBack() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.body = nil

@@ -16,17 +16,17 @@ import (
 // place makes o say where requests go and how they are signed. The SDK works through a rule book for that, twice for
 // each request (44 of 560 allocations of a small PUT, measured); one bucket at one endpoint always gets the same answer.
 // What it returns tells the same to who does without the SDK.
-func place(o *s3.Options, cfg *Config, base *url.URL) func() (spot, bool) {
+func place(o *s3.Options, cfg *Config, base *url.URL) func() (location, bool) {
 	if base == nil {
 		r := &remembered{rules: s3.NewDefaultEndpointResolverV2()}
 		o.EndpointResolverV2 = r
-		return r.spot
+		return r.location
 	}
 	f := newFixed(cfg, base)
 	o.EndpointResolverV2 = f
 	o.AuthSchemeResolver = sigV4{o.Region}
-	at := spot{base: f.endpoint.URI, region: o.Region}
-	return func() (spot, bool) { return at, true }
+	at := location{base: f.endpoint.URI, region: o.Region}
+	return func() (location, bool) { return at, true }
 }
 
 // fixed is the one endpoint of one bucket on a server that is not AWS. It is used by its address: the SDK compares
@@ -84,20 +84,20 @@ func (r *remembered) ResolveEndpoint(ctx context.Context, p s3.EndpointParameter
 	return e, err
 }
 
-// spot returns what the rules said, once they were asked, if it is signed in the usual way.
-func (r *remembered) spot() (spot, bool) {
+// location returns what the rules said, once they were asked, if it is signed in the usual way.
+func (r *remembered) location() (location, bool) {
 	known := r.known.Load()
 	if known == nil {
-		return spot{}, false
+		return location{}, false
 	}
 	opts, _ := smithyauth.GetAuthOptions(&known.Properties)
 	// The rules call the scheme "sigv4", elsewhere the SDK calls it "aws.auth#sigv4".
 	if len(opts) != 1 || opts[0].SchemeID != "sigv4" && opts[0].SchemeID != smithyauth.SchemeIDSigV4 || len(known.Headers) > 0 {
-		return spot{}, false
+		return location{}, false
 	}
 	name, _ := smithyhttp.GetSigV4SigningName(&opts[0].SignerProperties)
 	region, ok := smithyhttp.GetSigV4SigningRegion(&opts[0].SignerProperties)
-	return spot{base: known.URI, region: region}, ok && name == "s3"
+	return location{base: known.URI, region: region}, ok && name == "s3"
 }
 
 // copied returns an endpoint whose properties the SDK may write into.

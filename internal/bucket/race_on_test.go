@@ -2,4 +2,5 @@
 
 package bucket_test
 
+// raceDetector: with it sync.Pool forgets some of what is put into it, on purpose.
 const raceDetector = true

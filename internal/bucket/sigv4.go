@@ -17,28 +17,31 @@ import (
 
 // The SDK's signer costs 20 µs and 60 allocations for a small PUT, a tenth of all that such a PUT costs (docs/design/0012). What is
 // here signs a plain request of ours with AWS Signature Version 4 (Amazon S3 API Reference, "Signature Calculations for the
-// Authorization Header: Transferring Payload in a Single Chunk"), and comes to the same signature byte by byte. What is not plain
-// is left to the SDK.
+// Authorization Header: Transferring Payload in a Single Chunk"), and makes the same signature, byte for byte. Plain is a request
+// that the SDK signs without changing anything in it; every other one is left to the SDK.
 
+// Names and formats of that reference.
 const (
 	sigAlgorithm = "AWS4-HMAC-SHA256"
-	stampFormat  = "20060102T150405Z"
-	dayLength    = len("20060102")
+	stampFormat  = "20060102T150405Z" // of X-Amz-Date, as [time.Time.Format] takes it
+	dayLength    = len("20060102")    // of the day at the beginning of a stamp
 )
 
-// dayKey is a key that is derived from a secret: it signs for one day, region and the service s3.
+// dayKey is a signing key, derived from a secret: it is good for one day (UTC), one region, and the service s3. Safe for concurrent
+// use.
 type dayKey struct {
 	day, region string
-	scope       string
-	desks       sync.Pool // of *desk
+	scope       string    // day/region/s3/aws4_request
+	scratches   sync.Pool // of *scratch
 }
 
-// desk is what signing takes, to be used again.
-type desk struct {
-	mac         hash.Hash // with the key
+// scratch is what one signature needs besides the request: the HMAC and room for text. It is used again for the next.
+type scratch struct {
+	mac         hash.Hash // HMAC-SHA256 with the dayKey
 	text, names []byte
 }
 
+// newDayKey derives the key: an HMAC of the day with the secret, of the region with that, and so on through the scope.
 func newDayKey(secret, day, region string) *dayKey {
 	k := &dayKey{day: day, region: region, scope: day + "/" + region + "/s3/aws4_request"}
 	key := []byte("AWS4" + secret)
@@ -47,11 +50,11 @@ func newDayKey(secret, day, region string) *dayKey {
 		h.Write([]byte(part)) // a hash returns no error
 		key = h.Sum(nil)
 	}
-	k.desks.New = func() any { return &desk{mac: hmac.New(sha256.New, key)} }
+	k.scratches.New = func() any { return &scratch{mac: hmac.New(sha256.New, key)} }
 	return k
 }
 
-// dayKey returns the key of a day and a region. It is the same from one request to the next but at midnight.
+// dayKey returns the key of a day and a region. Only the last one is kept: it is the same for all requests until midnight (UTC).
 func (s *signing) dayKey(day, region string) *dayKey {
 	k := s.day.Load()
 	if k == nil || k.day != day || k.region != region {
@@ -61,16 +64,16 @@ func (s *signing) dayKey(day, region string) *dayKey {
 	return k
 }
 
-// signedHeader is one that is signed.
+// signedHeader is a header that is part of the signature.
 type signedHeader struct{ name, value string }
 
-// signPlain adds the headers of a signature to a request without a query, whose body has the hash payloadHash. It reports false, and has changed nothing, if
-// something about the request is not plain.
+// signPlain adds the headers of a signature to a request whose body has the hash payloadHash (hex, or [unsigned]). It reports false,
+// and has changed nothing, if something about the request is not plain; then the SDK has to sign it. Safe for concurrent use.
 func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, region string, at time.Time) bool {
 	if r.URL.RawQuery != "" || r.URL.Opaque != "" || defaultPort(r) {
 		return false
 	}
-	var room [20]signedHeader
+	var room [20]signedHeader // on the stack; a request with more headers takes it from the heap
 	signed := append(room[:0], signedHeader{"Host", r.Host})
 	if r.ContentLength > 0 {
 		signed = append(signed, signedHeader{"Content-Length", strconv.FormatInt(r.ContentLength, 10)})
@@ -80,12 +83,12 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 			return false
 		}
 		switch name {
-		case "X-Amz-Date": // ours to set
-		case "X-Amz-Security-Token":
-			if c.SessionToken == "" { // else ours to set
-				signed = append(signed, signedHeader{name, values[0]})
+		case "X-Amz-Date": // set below
+		case "X-Amz-Security-Token": // set below, or one that somebody else has set
+			if c.SessionToken == "" {
+				return false
 			}
-		case "User-Agent": // proxies may change it
+		case "User-Agent": // not signed, for proxies may change it
 		case "Authorization", "Expect", "Transfer-Encoding", "X-Amzn-Trace-Id": // the SDK leaves them out as well
 			return false
 		default:
@@ -105,8 +108,8 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 	slices.SortFunc(signed, func(a, b signedHeader) int { return compareFold(a.name, b.name) })
 
 	k := s.dayKey(stamp[:dayLength], region)
-	d := k.desks.Get().(*desk)
-	defer k.desks.Put(d)
+	d := k.scratches.Get().(*scratch)
+	defer k.scratches.Put(d)
 	list := d.names[:0]
 	for i, h := range signed {
 		if i > 0 {
@@ -114,6 +117,8 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 		}
 		list = appendLower(list, h.name)
 	}
+
+	// The canonical request: method, path, query (none), headers, their names, hash of the body.
 	t := append(append(d.text[:0], r.Method...), '\n')
 	path := r.URL.EscapedPath()
 	if path == "" {
@@ -127,6 +132,7 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 	t = append(append(append(t, '\n'), list...), '\n')
 	sum := sha256.Sum256(append(t, payloadHash...))
 
+	// The string to sign: algorithm, time, scope, hash of the canonical request.
 	t = append(append(t[:0], sigAlgorithm+"\n"...), stamp...)
 	t = append(append(append(t, '\n'), k.scope...), '\n')
 	t = hex.AppendEncode(t, sum[:])
@@ -143,13 +149,15 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 	return true
 }
 
-// defaultPort reports whether the host of a request names the port that its scheme has anyway, or none in an odd way.
+// defaultPort reports whether the host of a request ends in the default port of its scheme, or in a colon without a port: the SDK
+// signs it without that.
 func defaultPort(r *http.Request) bool {
 	_, port, found := strings.Cut(r.Host[strings.LastIndexByte(r.Host, ']')+1:], ":")
 	return found && (port == "" || port == "80" && r.URL.Scheme == "http" || port == "443" && r.URL.Scheme == "https")
 }
 
-// tight reports whether the value of a header is signed as it is: without spaces that would be taken out of it.
+// tight reports whether the value of a header is signed as it is: printable ASCII, without spaces at its ends or two in a row, which
+// the rules of the signature take out.
 func tight(value string) bool {
 	return value == "" || value[0] != ' ' && value[len(value)-1] != ' ' && !strings.Contains(value, "  ") &&
 		strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
@@ -165,6 +173,7 @@ func compareFold(a, b string) int {
 	return len(a) - len(b)
 }
 
+// appendLower appends name in lower case. Names of headers are ASCII.
 func appendLower(to []byte, name string) []byte {
 	for i := range len(name) {
 		to = append(to, lowerByte(name[i]))

@@ -24,7 +24,7 @@ func TestSignatureOfTheDocument(t *testing.T) {
 	r := &http.Request{Method: http.MethodPut, Host: "examplebucket.s3.amazonaws.com", Header: http.Header{
 		"Date": {"Fri, 24 May 2013 00:00:00 GMT"}, "X-Amz-Storage-Class": {"REDUCED_REDUNDANCY"}, "X-Amz-Content-Sha256": {hash},
 	}, URL: &url.URL{Scheme: "https", Path: "/test$file.text", RawPath: "/test%24file.text"}}
-	s := new(signer).with(keys.SecretAccessKey)
+	s := new(signer).signingWith(keys.SecretAccessKey)
 	if !s.signPlain(keys, r, hash, "us-east-1", time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)) {
 		t.Fatal("it is not plain")
 	}
@@ -57,7 +57,7 @@ func TestSignatureIsTheSDKs(t *testing.T) {
 			v := *u
 			return &http.Request{Method: http.MethodPut, URL: &v, Host: host, Header: head.Clone(), ContentLength: length}
 		}
-		with := s.with(keys.SecretAccessKey)
+		with := s.signingWith(keys.SecretAccessKey)
 		got, want := request(), request()
 		if !with.signPlain(keys, got, unsigned, region, at) {
 			if !maps.EqualFunc(got.Header, head, slices.Equal) {
@@ -84,7 +84,7 @@ func TestPlainIsUsual(t *testing.T) {
 		r := &http.Request{Method: http.MethodPut, Host: host, ContentLength: 7, URL: &url.URL{Scheme: "https", Path: "/a b/é", RawPath: "/a%20b/%C3%A9"},
 			Header: http.Header{"User-Agent": {"s3apu/1"}, "Content-Md5": {"x"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Amz-Content-Sha256": {unsigned},
 				"X-Amz-Meta-Mtime": {"1.5"}, "X-Amz-Meta-Mode": {strings.Repeat("7", 9)}}}
-		if !new(signer).with("secret").signPlain(aws.Credentials{AccessKeyID: "id"}, r, unsigned, "us-east-1", time.Now()) {
+		if !new(signer).signingWith("secret").signPlain(aws.Credentials{AccessKeyID: "id"}, r, unsigned, "us-east-1", time.Now()) {
 			t.Errorf("%s: by the SDK", host)
 		}
 	}
@@ -100,8 +100,8 @@ func BenchmarkSignature(b *testing.B) {
 				r := &http.Request{Method: http.MethodPut, Host: "127.0.0.1:9000", URL: &url.URL{Scheme: "http", Host: "127.0.0.1:9000", Path: "/bucket/in/d/file.dat"},
 					ContentLength: 8000, Header: http.Header{"User-Agent": {"s3apu"}, "Content-Md5": {"x"}, "X-Amz-Content-Sha256": {unsigned}, "X-Amz-Meta-Mtime": {"1.5"}}}
 				if ours {
-					s.with("secret").signPlain(keys, r, unsigned, "us-east-1", time.Now())
-				} else if err := s.with("secret").v4.SignHTTP(b.Context(), keys, r, unsigned, "s3", "us-east-1", time.Now()); err != nil {
+					s.signingWith("secret").signPlain(keys, r, unsigned, "us-east-1", time.Now())
+				} else if err := s.signingWith("secret").v4.SignHTTP(b.Context(), keys, r, unsigned, "s3", "us-east-1", time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -55,7 +55,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConnsPerHost:   c.Connections,
 		DisableCompression:    true,     // bodies are compared byte by byte
-		WriteBufferSize:       32 << 10, // larger than most small files: headers and body in one write
+		WriteBufferSize:       32 << 10, // for oneWrite and headers in one write; a guess
 		ReadBufferSize:        4 << 10,  // answers are short
 	}, nil
 }

@@ -82,7 +82,7 @@ func runFeed(ctx context.Context, c *call) error {
 	return nil
 }
 
-// feedArguments reads FEED_ROOT [KEY_ROOT] [RECURSION] [CHECK_MISSING] with the seed's defaults.
+// feedArguments reads FEED_ROOT [KEY_ROOT] [RECURSION] [CHECK_MISSING] with S3 APU's defaults.
 func feedArguments(args []string) (*feeder.FeedOptions, error) {
 	if len(args) < 1 || len(args) > 4 {
 		return nil, usageError("read the arguments", "", "FEED_ROOT is needed, KEY_ROOT, RECURSION and CHECK_MISSING may follow")

@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// seedClient speaks S3 APU's protocol of 2010 and nothing else, in plain sockets: it shares no code with ours.
-type seedClient struct {
+// apuClient speaks S3 APU's protocol of 2010 and nothing else, in plain sockets: it shares no code with ours.
+type apuClient struct {
 	t    *testing.T
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-func (b *box) dial(t *testing.T) *seedClient {
+func (b *box) dial(t *testing.T) *apuClient {
 	t.Helper()
 	conn, err := net.Dial("unix", b.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &seedClient{t: t, conn: conn, in: bufio.NewReader(conn)}
+	return &apuClient{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 
 // raw sends bytes as they are and returns the decoded answer.
-func (c *seedClient) raw(line string) string {
+func (c *apuClient) raw(line string) string {
 	c.t.Helper()
 	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		c.t.Fatal(err)
@@ -49,7 +49,7 @@ func (c *seedClient) raw(line string) string {
 }
 
 // ask sends one instruction and returns the answer.
-func (c *seedClient) ask(instruction string) string {
+func (c *apuClient) ask(instruction string) string {
 	c.t.Helper()
 	return c.raw(base64.StdEncoding.EncodeToString([]byte(instruction)) + "\n")
 }

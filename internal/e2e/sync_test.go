@@ -22,7 +22,7 @@ import (
 	"s3apu/protocol"
 )
 
-// oddNames are file names with every character that the seed's wire, URLs, XML and shells treat specially.
+// oddNames are file names with every character that S3 APU's wire, URLs, XML and shells treat specially.
 var oddNames = []string{
 	"pipe|and;semicolon", "percent%41%zz", "hash#question?", "plus+and&amp;", " space in front and behind ", "new\nline",
 	"é and 日本", "quote'\"<>`$", "back\\slash", "tab\tinside", "~tilde", "-dash", ".hidden", "a=b,c@d:e*f!", "[x]{y}^(z)",
