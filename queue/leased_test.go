@@ -112,7 +112,7 @@ func TestWishesForAFullCache(t *testing.T) {
 		}
 	}
 	check(err)
-	defer q.Close() //nolint:errcheck // of a test
+	defer q.Close()
 	items := make([]Item, leasedMost+1)
 	for i := range items {
 		items[i] = leasedItem(fmt.Sprintf("k%04d", i))
@@ -145,7 +145,7 @@ func TestLedgerReadBehindAWish(t *testing.T) {
 		}
 	}
 	check(err)
-	defer q.Close() //nolint:errcheck // of a test
+	defer q.Close()
 	check(q.Put(t.Context(), leasedItem("k")))
 	ds, err := q.Lease(t.Context(), leasedBucket, 1, 0, 0)
 	check(err)
