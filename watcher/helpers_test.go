@@ -71,16 +71,24 @@ type mirror struct {
 	times  map[string]time.Time // of the last hint for a path
 }
 
+func newMirror(w *Watcher, cfg Config) *mirror {
+	return &mirror{w: w, root: cfg.Root, skip: cfg.Skip, depth: cfg.Depth, view: map[string]thing{},
+		kids: map[string]map[string]bool{}, times: map[string]time.Time{}}
+}
+
 func (m *mirror) full(rel string) string { return filepath.Join(m.root, filepath.FromSlash(rel)) }
 
-// set and drop keep view and kids together.
+// set and drop keep view and kids together. A folder may have come and gone while it was scanned, so that only what is in
+// it is in the view: kids leads there all the same, as the prefix of a key does.
 func (m *mirror) set(rel string, th thing) {
 	m.view[rel] = th
-	up := parent(rel)
-	if m.kids[up] == nil {
-		m.kids[up] = map[string]bool{}
+	for ; rel != ""; rel = parent(rel) {
+		up := parent(rel)
+		if m.kids[up] == nil {
+			m.kids[up] = map[string]bool{}
+		}
+		m.kids[up][rel] = true
 	}
-	m.kids[up][rel] = true
 }
 
 func (m *mirror) drop(rel string) {
@@ -297,7 +305,7 @@ func watched(t testing.TB, cfg Config) *Watcher {
 func mirrored(t testing.TB, cfg Config) *mirror {
 	t.Helper()
 	w := watched(t, cfg)
-	m := &mirror{w: w, root: cfg.Root, skip: cfg.Skip, depth: cfg.Depth, view: map[string]thing{}, kids: map[string]map[string]bool{}, times: map[string]time.Time{}}
+	m := newMirror(w, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	m.take([]Event{{Rescan: true, Deep: true}})

@@ -117,6 +117,9 @@ func (c Config) withDefaults() Config {
 //
 // Rescan true: look at the folder's own entry and at the entries in it, with Deep at everything below it. Why says
 // what led to it, for logs.
+//
+// Folders come and go while they are looked at, so a consumer may know of what is in one without knowing of the folder.
+// Such a folder counts as an entry that is known: if it is not there, what is known below it is gone.
 type Event struct {
 	Path   string
 	Rescan bool
