@@ -6,61 +6,26 @@ import (
 	"s3apu/protocol"
 )
 
-// settleGap is the least time from the beginning of one commit of results to that of the next. While many files come a commit for each
-// few of them costs much and brings little: their files are in the bucket, and only a newer wish for the same key waits for it. A
-// guess: as long as an fsync takes.
-const settleGap = 5 * time.Millisecond
-
 // settle is the one goroutine that tells the Source what became of deliveries: as many in one commit as have come
-// together during the last one and within settleGap of its beginning. A result that comes alone does not wait. It ends when the
-// results do.
+// together during the last. It ends when the results do.
 func (p *Pool) settle() {
 	fault := p.newFault("settle")
 	batch := make([]finished, 0, unsettled)
-	timer := time.NewTimer(settleGap)
-	defer timer.Stop()
-	var next time.Time
 	for f := range p.results {
 		batch = append(batch[:0], f)
-		var until <-chan time.Time
-		if wait := time.Until(next); wait > 0 {
-			timer.Reset(wait)
-			until = timer.C
+		for more := true; more && len(batch) < unsettled; {
+			select {
+			case f, ok := <-p.results:
+				if more = ok; ok {
+					batch = append(batch, f)
+				}
+			default:
+				more = false
+			}
 		}
-		batch = p.collect(batch, until)
-		next = time.Now().Add(settleGap)
 		p.settleBatch(batch, fault)
 		clear(batch)
 	}
-}
-
-// collect adds to batch the results that come until a value comes from until, and those that are there then; a nil until means now. It
-// stops early when batch holds as many as go into one commit, or when no more results can come.
-func (p *Pool) collect(batch []finished, until <-chan time.Time) []finished {
-	for len(batch) < unsettled {
-		if until != nil {
-			select {
-			case <-until:
-				until = nil
-			case f, ok := <-p.results:
-				if !ok {
-					return batch
-				}
-				batch = append(batch, f)
-			}
-			continue
-		}
-		select {
-		case f, ok := <-p.results:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, f)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // settleBatch tries until it works. When Run's context has ended, that is until the second Grace is over; what is not
