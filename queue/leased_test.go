@@ -17,6 +17,21 @@ func leasedRow(key string, ino uint64) *protocol.Entry {
 	return &protocol.Entry{Bucket: leasedBucket, Key: protocol.Key(key), Verb: protocol.Upl, Source: "/src/" + key, Stat: protocol.Stat{Dev: 1, Ino: ino}}
 }
 
+// leasedQueue opens a queue for a test, and returns what ends the test if there is an error.
+func leasedQueue(t *testing.T) (q *Queue, check func(error)) {
+	t.Helper()
+	check = func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	q, err := Open(t.TempDir(), Options{})
+	check(err)
+	t.Cleanup(func() { check(q.Close()) })
+	return q, check
+}
+
 // TestRowWrittenDuringALease writes the ledger's row of a key that is leased: what is settled then takes the place of that
 // row, and not of the one that was there when it was leased.
 func TestRowWrittenDuringALease(t *testing.T) {
@@ -33,15 +48,7 @@ func TestRowWrittenDuringALease(t *testing.T) {
 		{"OldAndForgotten", true, func(q *Queue) error { return q.Forget(t.Context(), protocol.ObjectID{Bucket: leasedBucket, Key: "k"}) }, []uint64{10}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			q, err := Open(t.TempDir(), Options{})
-			check := func(err error) {
-				t.Helper()
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			check(err)
-			defer q.Close()
+			q, check := leasedQueue(t)
 			if c.before {
 				check(q.Adopt(t.Context(), leasedRow("k", 10)))
 			}
@@ -104,15 +111,7 @@ func TestLeasedRecordsAreBounded(t *testing.T) {
 
 // TestWishesForAFullCache has two wishes for a leased key come in one change while as many records are kept as may be: the newer counts.
 func TestWishesForAFullCache(t *testing.T) {
-	q, err := Open(t.TempDir(), Options{})
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(err)
-	defer q.Close()
+	q, check := leasedQueue(t)
 	items := make([]Item, leasedMost+1)
 	for i := range items {
 		items[i] = leasedItem(fmt.Sprintf("k%04d", i))
@@ -137,15 +136,7 @@ func TestWishesForAFullCache(t *testing.T) {
 
 // TestLedgerReadBehindAWish has a row written and a wish come between a lease and the reading of rows for it.
 func TestLedgerReadBehindAWish(t *testing.T) {
-	q, err := Open(t.TempDir(), Options{})
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(err)
-	defer q.Close()
+	q, check := leasedQueue(t)
 	check(q.Put(t.Context(), leasedItem("k")))
 	ds, err := q.Lease(t.Context(), leasedBucket, 1, 0, 0)
 	check(err)

@@ -19,18 +19,8 @@ type climb struct {
 	rest   time.Time // no trial before that
 	fine   bool      // doubling has brought too little once: a raise is by a half from then on
 	fewer  bool      // the next trial is of fewer
-	trust  trust     // in what the first raise has brought
+	twice  bool      // the first raise was good, and was taken back to be measured a second time: what it seems to bring is often the end of a scan
 }
-
-// trust says how far the first raise has been measured. That is done twice, for what it seems to bring may come from something else that
-// changed meanwhile: at the start it is often the end of a scan, which leaves the processors to the workers.
-type trust uint8
-
-const (
-	untested  trust = iota // the first raise is still to be measured
-	doubted                // it was good, and is taken back to be measured again
-	confirmed              // it was good again
-)
 
 const (
 	firstClimb  = 16                     // the limit that it begins with, and the fewest that it tries; from 8 the climb took too long (docs/design/0012)
@@ -74,14 +64,11 @@ func (c *climb) answered(now time.Time, used int) bool {
 		}
 		c.fine, c.fewer = true, true
 		return true
-	case before > 0 && c.trust == untested: // they were worth it: measured once more
-		c.limit, c.trust = before, doubted
+	case before > 0 && !c.twice: // they were worth it: measured once more
+		c.limit, c.twice = before, true
 		return true
-	case before > 0: // they were worth it, and stay
-		c.trust = confirmed
-		if c.limit == c.max {
-			c.rest = now.Add(climbRest)
-		}
+	case before > 0 && c.limit == c.max: // they were worth it, and there is nothing above
+		c.rest = now.Add(climbRest)
 	}
 	if now.Before(c.rest) {
 		return false

@@ -93,7 +93,7 @@ func TestClimbDoubtsTheFirstRaise(t *testing.T) {
 // TestClimbComesDown has chance make a raise look good where our own processors are the bound: it is taken back later.
 func TestClimbComesDown(t *testing.T) {
 	c := newClimb(64)
-	c.limit, c.fine, c.trust = 64, true, confirmed
+	c.limit, c.fine, c.twice = 64, true, true
 	chance := rand.New(rand.NewPCG(3, 4))
 	now := time.Unix(1, 0)
 	high, n := 0, 0

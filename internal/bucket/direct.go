@@ -21,9 +21,9 @@ import (
 )
 
 // A small PUT costs more than half of its CPU in the SDK's stack of middleware (docs/design/0012). So its first attempt is made
-// here, over the same transport with a signature of the same bytes (sigv4.go), and if S3 answers a plain 200 that is all. Whatever else comes of it, an
-// answer or an error, is given to the SDK as what its own first attempt has brought: it reads it, says what it means and goes on
-// with the second attempt. So there is one meaning of every failure and one way to try again.
+// here, over the same transport with a signature of the same bytes (sigv4.go), and if S3 answers a plain 200 that is all.
+// Whatever else comes of it, an answer or an error, is given to the SDK as what its own first attempt has brought: it reads it,
+// says what it means and goes on with the second attempt. So there is one meaning of every failure and one way to try again.
 
 // directLimit is the size of a body, in bytes, from which on the SDK asks the server with "Expect: 100-continue" first
 // (s3shared.Add100Continue); at that size its share of the CPU is small.
