@@ -61,6 +61,7 @@ func (q *Queue) openDB(st *store, path string, f vfs.FS, readOnly bool) (db *peb
 		// A second compaction at once where the first cannot follow: 2 cores.
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 	}
+	o.WALMinSyncInterval = st.syncPause
 	o.Experimental.CompactionScheduler = &compactions{} // Pebble's own wakes ten times a second
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)

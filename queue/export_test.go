@@ -71,3 +71,9 @@ func CheckFilter(q *Queue) error {
 	}
 	return err
 }
+
+// SyncPause is how long the log would not be synced again now.
+func SyncPause(q *Queue) time.Duration { return q.store.Load().syncPause() }
+
+// Urgent is how many calls wait for a sync and not for others.
+func Urgent(q *Queue) int32 { return q.store.Load().urgent.Load() }

@@ -28,6 +28,7 @@ func (q *Queue) Lease(ctx context.Context, bucket string, n int, wait, hold time
 		if r.first == 0 {
 			r.first = r.token
 		}
+		t.patient = hold == 0 // a worker's
 		if hold > 0 {
 			r.deadline = max(after(t.now, hold), 1)
 		}

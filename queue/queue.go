@@ -13,7 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 )
 
@@ -89,6 +88,10 @@ type store struct {
 	broken chan struct{} // closed when it breaks
 	failed atomic.Pointer[protocol.Error]
 	done   chan struct{} // closed when it is to be let go
+
+	// For syncPause.
+	urgent atomic.Int32 // calls that wait for a sync and may not wait for longer than that takes
+	ready  atomic.Int64 // instructions
 }
 
 // ErrClosed is the cause of errors after [Queue.Close].
@@ -197,108 +200,6 @@ func (s *store) failure() *protocol.Error {
 func (s *store) breakWith(e *protocol.Error) {
 	if s.failed.CompareAndSwap(nil, e) {
 		close(s.broken)
-	}
-}
-
-// commitMode says when a change is durable.
-type commitMode int
-
-const (
-	synced commitMode = iota // when do returns
-	lazily                   // within syncEvery, if Run runs
-)
-
-// do makes one change: f builds it, and do applies it under the mutex, so that later calls see it, and waits for the
-// fsync outside. Pebble groups the fsyncs of concurrent callers. If f fails nothing is changed.
-func (q *Queue) do(ctx context.Context, op string, mode commitMode, f func(t *tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := q.enter(); err != nil {
-		return err
-	}
-	defer q.exit()
-	q.mu.Lock()
-	t := q.begin()
-	err := f(t)
-	if err == nil {
-		err = t.finish()
-	}
-	if err != nil {
-		t.abort()
-		q.mu.Unlock()
-		return q.opError(op, err)
-	}
-	wait := q.commit(t, mode)
-	q.mu.Unlock()
-	return wait(op)
-}
-
-// commit applies t and wakes who waits for what it brought. The caller holds mu, lets go of it and then calls the
-// returned function, which waits until t is durable as mode says.
-func (q *Queue) commit(t *tx, mode commitMode) (wait func(op string) error) {
-	if t.b.Empty() {
-		t.swept = false // what a sweep that changed nothing has found holds
-		t.abort()
-		return func(string) error { return nil }
-	}
-	var err error
-	if mode == synced {
-		err = q.db.ApplyNoSyncWait(t.b, pebble.Sync)
-	} else {
-		err = q.db.Apply(t.b, pebble.NoSync)
-	}
-	if err == nil && q.Err() == nil {
-		q.applied(t, mode)
-	}
-	failpoint.Here("queue.applied")
-	return func(op string) error {
-		if mode == synced && err == nil {
-			err = t.b.SyncWait()
-		}
-		err = errors.Join(err, t.b.Close())
-		if broken := q.Err(); broken != nil {
-			return broken
-		}
-		if err != nil {
-			e := storeError(op, q.dir, err)
-			q.store.Load().breakWith(e)
-			return e
-		}
-		return nil
-	}
-}
-
-// applied brings the numbers in memory up to a change that was applied.
-func (q *Queue) applied(t *tx, mode commitMode) {
-	before := q.total.backlog()
-	q.total.sum(&t.delta)
-	q.leased.keep(t.leased)
-	for _, m := range t.went {
-		q.filter.remove(m)
-	}
-	if q.total.records() == 0 {
-		q.filter.reset()
-	}
-	q.limit = t.limit
-	q.later = t.later
-	if t.now-q.clockSaved >= clockStep {
-		q.clockSaved = t.now
-	}
-	for _, l := range t.lines {
-		l.counts.sum(&l.delta)
-		l.move(l)
-		l.tell(l)
-	}
-	if q.room != nil && before > q.opt.MaxBackfill && q.total.backlog() <= q.opt.MaxBackfill {
-		close(q.room)
-		q.room = nil
-	}
-	if mode == lazily && !q.unsynced {
-		q.unsynced = true
-		q.ring()
-	} else if mode == synced {
-		q.unsynced = false // the log is one file: what is behind it is on disk as well once wait returns
 	}
 }
 

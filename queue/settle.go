@@ -26,6 +26,7 @@ func (q *Queue) Settle(ctx context.Context, results []protocol.Result) ([]protoc
 	out := make([]protocol.Outcome, len(results))
 	failpoint.Here("queue.settle")
 	err := q.do(ctx, "settle", synced, func(t *tx) (err error) {
+		t.patient = true
 		for i := range results {
 			if out[i], err = t.settle(&results[i]); err != nil {
 				return err
@@ -49,6 +50,7 @@ func (t *tx) settle(res *protocol.Result) (protocol.Outcome, error) {
 	if r == nil || r.state != Leased || r.token != res.Delivery.Token {
 		return protocol.LeaseLost, nil
 	}
+	t.patient = t.patient && r.deadline == 0 // a worker's
 	old := r.clone()
 	if res.Err == nil {
 		if err := t.record(id, res); err != nil {

@@ -29,6 +29,8 @@ type tx struct {
 	went  []mark              // of records that go: Queue.filter loses them once the change is applied
 	swept bool                // Queue.deadline was set anew
 
+	patient bool // who waits for this change can wait a little longer: see syncPause
+
 	leased []*leasedRecord // by this change, for Queue.leased; nil: it has ended the lease again
 }
 
