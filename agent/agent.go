@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -35,7 +34,7 @@ type Agent struct {
 	logs      *Logs
 	log       *slog.Logger
 	queue     *queue.Queue
-	transport *http.Transport
+	transport *bucket.Transport
 	targets   []*target
 	folders   []*folder
 	listeners []net.Listener

@@ -34,7 +34,7 @@ type Bucket struct {
 	signer     *signer
 	signBodies bool                    // their hashes are part of the signature
 	where      func() (location, bool) // false: not known yet; nil: the SDK does everything
-	copies     outgoings               // of bodies up to oneWrite, to be used again
+	wire       *Transport              // nil: rt is none
 
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 
@@ -72,6 +72,7 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 		}
 		b.rt, b.own = t, true
 	}
+	b.wire, _ = b.rt.(*Transport)
 	b.hostStyle = base != nil && !cfg.pathStyle(base)
 	b.http, b.signer = &watched{rt: b.rt, stall: cfg.Stall}, &signer{}
 	opts := s3.Options{
@@ -116,8 +117,8 @@ func (b *Bucket) Refresh() { b.keys.forget() }
 
 // Close ends the idle connections of a transport of its own. Requests under way go on.
 func (b *Bucket) Close() {
-	if t, ok := b.rt.(*http.Transport); ok && b.own {
-		t.CloseIdleConnections()
+	if b.own {
+		b.wire.CloseIdleConnections()
 	}
 }
 

@@ -173,14 +173,14 @@ func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Reques
 	return s.signingWith(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-// signOurs signs a PUT that was not made by the SDK, by the server's time as the SDK last believed it to be: with signPlain, or by the
-// SDK's signer if that refuses.
-func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, hash, region string) error {
+// signOurs signs a PUT with that escaped path that was not made by the SDK, by the server's time as the SDK last believed it to be: with signPlain, or by the
+// SDK's signer if that refuses. plain: by the first.
+func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, path, hash, region string) (plain bool, err error) {
 	at, signing := time.Now().Add(time.Duration(s.skew.Load())), s.signingWith(c.SecretAccessKey)
-	if signing.signPlain(c, r, hash, region, at) {
-		return nil
+	if signing.signPlain(c, r, path, hash, region, at) {
+		return true, nil
 	}
-	return signing.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
+	return false, signing.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
 }
 
 // signingWith returns what signs with a secret: what is in use, or a new one if the secret is another.

@@ -29,9 +29,8 @@ import (
 // (s3shared.Add100Continue); at that size its share of the CPU is small.
 const directLimit = 2 << 20
 
-// oneWrite is the size of a body, in bytes, up to which it is copied, so that net/http sends headers and body in one write: it does
-// so only if it knows the body to be in memory. A copy, because net/http may still read it when the caller uses its own buffer for
-// something else. A guess: headers and body together fit into the write buffer of [NewTransport], 32 KiB.
+// oneWrite is the size of a body, in bytes, up to which it is sent in one write, from memory (exchange.go). A guess: beyond it the
+// copy costs more than net/http does.
 const oneWrite = 24 << 10
 
 // unsigned stands for the hash of a body that is not part of the signature (Amazon S3 API, "Signature Version 4").
@@ -68,14 +67,20 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if !ok {
 		return out, nil, false
 	}
-	var sent payload
-	req, err := b.directRequest(ctx, at, key, h, body, size, sum, &sent)
+	req, path, plain, err := b.directRequest(ctx, at, key, h, body, size, sum)
 	if err != nil {
 		return out, nil, false // the SDK will meet it too, and has words for it
 	}
-	resp, err := b.http.send(req, sent.lent != nil)
-	if sent.lent != nil {
-		sent.lent.takeBack()
+	var resp *http.Response
+	if plain && size <= oneWrite && b.wire != nil && b.wire.carries(req) {
+		text, failed := b.wire.text(req, path, body)
+		if failed != nil {
+			return out, nil, false // as above
+		}
+		resp, err = b.wire.exchange(ctx, req, *text, b.cfg.Stall)
+		b.wire.done(text)
+	} else {
+		resp, err = b.lend(req.WithContext(ctx), body)
 	}
 	if err != nil {
 		return out, &outcome{err: err}, false
@@ -84,9 +89,6 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 		return out, &outcome{resp: resp}, false
 	}
 	_ = resp.Body.Close() // it was read to its end
-	if sent.copied != nil {
-		b.copies.put(sent.copied)
-	}
 	return stored{
 		etag: headerValue(resp.Header, "Etag"), version: headerValue(resp.Header, "X-Amz-Version-Id"),
 		sse:      types.ServerSideEncryption(resp.Header.Get("X-Amz-Server-Side-Encryption")),
@@ -94,31 +96,38 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	}, nil, true
 }
 
-// payload is the body of a request: a copy, or the caller's own.
-type payload struct {
-	copied *outgoing
-	lent   *lent
+// lend makes one attempt by net/http, which gets the body for as long as it takes.
+func (b *Bucket) lend(req *http.Request, body io.ReadSeeker) (*http.Response, error) {
+	if req.ContentLength == 0 {
+		return b.http.Do(req)
+	}
+	l := &lent{body: &exact{r: body, size: req.ContentLength}}
+	req.Body = l
+	resp, err := b.http.Do(req)
+	l.takeBack()
+	return resp, err
 }
 
-// directRequest makes the signed request, and says in sent what becomes its body.
+// directRequest makes the signed request, without its body, which stands at its beginning afterwards, and without the context. path is
+// the escaped path of its URL; plain: see [signer.signOurs].
 func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
-	sum [md5.Size]byte, sent *payload,
-) (*http.Request, error) {
+	sum [md5.Size]byte,
+) (req *http.Request, path string, plain bool, err error) {
 	keys, err := b.keys.cache.Retrieve(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", false, err
 	}
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return nil, err
+		return nil, "", false, err
 	}
 	hash := unsigned
 	if b.signBodies {
 		sha := sha256.New()
 		if _, err := io.CopyN(sha, body, size); err != nil {
-			return nil, err
+			return nil, "", false, err
 		}
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
-			return nil, err
+			return nil, "", false, err
 		}
 		hash = hex.EncodeToString(sha.Sum(nil))
 	}
@@ -126,12 +135,14 @@ func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Ke
 	if u.Path != "" && u.Path[0] != '/' { // [url.URL.JoinPath] of no path leaves it out
 		u.Path, u.RawPath = "/"+u.Path, ""
 	}
-	u.RawPath = u.EscapedPath() + "/" + escapeKey(key)
-	u.Path += "/" + string(key)
-	head := make(http.Header, 8+len(h.Meta))
+	path = u.EscapedPath() + "/" + escapeKey(key)
+	u.Path, u.RawPath = u.Path+"/"+string(key), path
+	const own = 8 // headers of ours at the most, and one of the signature
+	head, values := make(http.Header, own+len(h.Meta)), make([]string, 0, own+len(h.Meta))
 	set := func(name, value string) {
 		if value != "" {
-			head[name] = []string{value}
+			values = append(values, value)
+			head[name] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	set("User-Agent", b.cfg.UserAgent)
@@ -141,21 +152,13 @@ func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Ke
 	set("X-Amz-Storage-Class", b.cfg.StorageClass)
 	set("X-Amz-Content-Sha256", hash)
 	for name, value := range h.Meta {
-		head[textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name)] = []string{value}
+		values = append(values, value)
+		head[textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name)] = values[len(values)-1 : len(values) : len(values)]
 	}
-	req := &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
+	req = &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
-	switch {
-	case size > oneWrite:
-		sent.lent = &lent{body: &exact{r: body, size: size}}
-		req.Body = sent.lent
-	case size > 0:
-		if sent.copied, ctx, err = b.copies.read(ctx, body, size); err != nil {
-			return nil, err
-		}
-		req.Body = sent.copied.body()
-	}
-	return req.WithContext(ctx), b.signer.signOurs(ctx, keys, req, hash, at.region)
+	plain, err = b.signer.signOurs(ctx, keys, req, path, hash, at.region)
+	return req, path, plain, err
 }
 
 // headerValue returns the first value of a header, or nil if it is not there. The name is in canonical form.

@@ -236,7 +236,7 @@ func BenchmarkPut(b *testing.B) {
 }
 
 // redirected is a transport whose every connection goes to addr.
-func redirected(addr string) *http.Transport {
+func redirected(addr string) *bucket.Transport {
 	t, err := bucket.NewTransport(bucket.TransportConfig{})
 	if err != nil {
 		panic(err)

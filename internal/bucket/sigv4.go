@@ -67,10 +67,11 @@ func (s *signing) dayKey(day, region string) *dayKey {
 // signedHeader is a header that is part of the signature.
 type signedHeader struct{ name, value string }
 
-// signPlain adds the headers of a signature to a request whose body has the hash payloadHash (hex, or [unsigned]). It reports false,
-// and has changed nothing, if something about the request is not plain; then the SDK has to sign it. Safe for concurrent use.
-func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, region string, at time.Time) bool {
-	if r.URL.RawQuery != "" || r.URL.Opaque != "" || defaultPort(r) {
+// signPlain adds the headers of a signature to a request with that escaped path, whose body has the hash payloadHash (hex, or
+// [unsigned]). It reports false, and has changed nothing, if something about the request is not plain; then the SDK has to sign it.
+// Safe for concurrent use.
+func (s *signing) signPlain(c aws.Credentials, r *http.Request, path, payloadHash, region string, at time.Time) bool {
+	if r.URL.RawQuery != "" || r.URL.Opaque != "" || defaultPort(r) || !tight(c.AccessKeyID) || !tight(region) {
 		return false
 	}
 	var room [20]signedHeader // on the stack; a request with more headers takes it from the heap
@@ -79,7 +80,7 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 		signed = append(signed, signedHeader{"Content-Length", strconv.FormatInt(r.ContentLength, 10)})
 	}
 	for name, values := range r.Header {
-		if len(values) != 1 || !tight(values[0]) {
+		if len(values) != 1 || !tight(values[0]) || !made(name, "-_") {
 			return false
 		}
 		switch name {
@@ -120,10 +121,6 @@ func (s *signing) signPlain(c aws.Credentials, r *http.Request, payloadHash, reg
 
 	// The canonical request: method, path, query (none), headers, their names, hash of the body.
 	t := append(append(d.text[:0], r.Method...), '\n')
-	path := r.URL.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
 	t = append(append(t, path...), "\n\n"...)
 	for _, h := range signed {
 		t = append(appendLower(t, h.name), ':')

@@ -36,7 +36,7 @@ const (
 // NewTransport returns a transport to be shared by all buckets of a process: HTTP/1.1 only (with HTTP/2 one lost
 // packet holds up every transfer), certificates always verified, proxies from the environment. The caller closes its
 // idle connections when the last bucket is done. The one error is a CAFile that cannot be used (KindUsage).
-func NewTransport(c TransportConfig) (*http.Transport, error) {
+func NewTransport(c TransportConfig) (*Transport, error) {
 	if c.Connections <= 0 {
 		c.Connections = defaultConnections
 	}
@@ -45,7 +45,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		return nil, err
 	}
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	return &http.Transport{
+	return &Transport{wires: wires{most: c.Connections}, Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           d.DialContext,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
@@ -55,9 +55,9 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConnsPerHost:   c.Connections,
 		DisableCompression:    true,     // bodies are compared byte by byte
-		WriteBufferSize:       32 << 10, // for oneWrite and headers in one write; a guess
-		ReadBufferSize:        4 << 10,  // answers are short
-	}, nil
+		WriteBufferSize:       32 << 10, // of a body, from a file; a guess
+		ReadBufferSize:        answerBuffer,
+	}}, nil
 }
 
 // loadRoots returns the system's certificates and those of file, or nil, which means the system's, if file is empty.
@@ -96,14 +96,8 @@ type watched struct {
 // patience is how many times longer than others a request may be silent that makes the server copy or join data.
 const patience = 10
 
-// Do is what the SDK calls for each attempt.
+// Do makes one attempt; the SDK calls it for each. A read of the body counts as a movement.
 func (w *watched) Do(req *http.Request) (*http.Response, error) {
-	return w.send(req, req.Body != nil && req.Body != http.NoBody)
-}
-
-// send makes one attempt. With watch each read of the body counts as a movement; one that is in memory and fits into the write
-// buffer is read at once in any case.
-func (w *watched) send(req *http.Request, watch bool) (*http.Response, error) {
 	attempt(req.Context())
 	stall := w.stall
 	if req.Method == http.MethodPost || req.Header.Get("X-Amz-Copy-Source") != "" {
@@ -115,7 +109,7 @@ func (w *watched) send(req *http.Request, watch bool) (*http.Response, error) {
 
 	req = req.WithContext(ctx)
 	var up *upward
-	if watch {
+	if req.Body != nil && req.Body != http.NoBody {
 		up = &upward{ReadCloser: req.Body, pulse: p}
 		req.Body = up
 	}

@@ -14,9 +14,9 @@ import (
 	"s3apu/protocol"
 )
 
-// TestCopiesOfBodiesStayApart has many small bodies sent at once to a server that answers each second one before it has read it: what
-// arrives is what was to be sent, also where a copy is used for one body after another.
-func TestCopiesOfBodiesStayApart(t *testing.T) {
+// TestBodiesStayApart has many small bodies sent at once to a server that answers each second one before it has read it: what
+// arrives is what was to be sent, also where a buffer is used for one body after another.
+func TestBodiesStayApart(t *testing.T) {
 	content := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 1+n*7919%(23<<10)) }
 	b := against(t, func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
@@ -57,8 +57,8 @@ func TestCopiesOfBodiesStayApart(t *testing.T) {
 	group.Wait()
 }
 
-// TestCopiesOfBodiesAreUsedAgain counts what is allocated for bodies of 20 KiB that are sent one after another.
-func TestCopiesOfBodiesAreUsedAgain(t *testing.T) {
+// TestBuffersAreUsedAgain counts what is allocated for bodies of 20 KiB that are sent one after another.
+func TestBuffersAreUsedAgain(t *testing.T) {
 	if raceDetector {
 		t.Skip("with the race detector a sync.Pool throws away at random")
 	}
@@ -77,6 +77,6 @@ func TestCopiesOfBodiesAreUsedAgain(t *testing.T) {
 		}
 	}).AllocedBytesPerOp()
 	if each > 24<<10 {
-		t.Errorf("%d bytes are allocated for each, the server's included: copies are made anew", each)
+		t.Errorf("%d bytes are allocated for each, the server's included: buffers are made anew", each)
 	}
 }
