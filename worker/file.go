@@ -41,35 +41,46 @@ func regular(path string, s protocol.Stat) *protocol.Error {
 	return &protocol.Error{Op: "read", Object: path, Kind: protocol.KindItem, Err: reason("it is " + what + ", not a file")}
 }
 
-// open opens what lstat found at a spot in state st, waits until its times can be trusted, and makes sure that nobody is
-// writing it; for a guest also, that the guest could have opened just this file. With growing it is one that is being
-// written: its state is that in the moment of opening. The spot must stay open as long as the source.
+// open waits until the times of what lstat has just found at a spot, in state st, can be trusted, opens it, and makes sure that it is
+// still that and that nobody is writing it; for a guest also, that the guest could have opened just this file. With growing it is one
+// that is being written: its state is that in the moment of opening. The spot must stay open as long as the source.
 func (c *Config) open(ctx context.Context, at *spot, st protocol.Stat, growing bool, guest protocol.Guest) (*source, *protocol.Error) {
 	src := &source{spot: at, state: st, growing: growing, atRest: c.AtRest}
+	if !growing {
+		if e := src.trustName(ctx); e != nil {
+			return nil, e
+		}
+	}
+	now := st
 	var err error
 	if st.IsLink() {
 		src.target, err = at.dir.Readlink(at.name)
-	} else if src.f, err = at.dir.Open(at.name); err == nil && growing {
-		src.state, err = beneath.Fstat(src.f)
+	} else {
+		src.f, now, err = at.dir.OpenSeen(at.name, st)
 	}
 	if err != nil {
-		src.close()
 		return nil, fileError(at.path, err)
 	}
-	if err := mayHave(guest, src.f); err != nil {
+	e := src.opened(ctx, now, guest)
+	if e != nil {
 		src.close()
-		return nil, &protocol.Error{Op: "read", Object: at.path, Kind: protocol.KindItem, Err: err,
-			Hint: "let the client that asked for it read the file and search its folders, or have it show the token"}
-	}
-	if err := src.trust(ctx); err != nil {
-		src.close()
-		return nil, err
-	}
-	if err := src.opened(); err != nil {
-		src.close()
-		return nil, err
+		return nil, e
 	}
 	return src, nil
+}
+
+// opened says whether the file that is open now, in this state, is what was asked for, and may be read.
+func (s *source) opened(ctx context.Context, now protocol.Stat, guest protocol.Guest) *protocol.Error {
+	if err := mayHave(guest, s.f); err != nil {
+		return &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindItem, Err: err,
+			Hint: "let the client that asked for it read the file and search its folders, or have it show the token"}
+	}
+	if s.growing {
+		s.state = now
+		_, e := s.trust(ctx)
+		return e
+	}
+	return s.same(now)
 }
 
 // mayHave reports why a guest could not have read the open file by itself, or nil; there is none of a link. Nobody in
@@ -103,16 +114,29 @@ func (s *source) size() int64 {
 	return s.state.Size
 }
 
-// trust waits out the step of the clock in which the file last changed.
-func (s *source) trust(ctx context.Context) *protocol.Error {
+// trust waits out the step of the clock in which the file last changed, and reports whether it had to.
+func (s *source) trust(ctx context.Context) (waited bool, e *protocol.Error) {
 	left := s.state.Trustworthy(time.Now())
 	if left <= 0 {
-		return nil
+		return false, nil
 	}
 	if err := sleep(ctx, left); err != nil {
-		return &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindTransient, Err: err}
+		return true, &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindTransient, Err: err}
 	}
-	return nil
+	return true, nil
+}
+
+// trustName is trust for what is not open yet: what its name stands for after the wait is looked at again.
+func (s *source) trustName(ctx context.Context) *protocol.Error {
+	waited, e := s.trust(ctx)
+	if !waited || e != nil {
+		return e
+	}
+	now, e := s.lstat()
+	if e == nil && now != s.state {
+		e = s.changed()
+	}
+	return e
 }
 
 // unchanged returns nil if the open file and the file of that name are both still in the state that was begun with,
@@ -127,19 +151,19 @@ func (s *source) unchanged() *protocol.Error {
 	if e != nil || !s.still(named) {
 		return s.changed()
 	}
-	return s.opened()
+	now := s.state
+	if s.f != nil {
+		var err error
+		if now, err = beneath.Fstat(s.f); err != nil {
+			return fileError(s.path, err)
+		}
+	}
+	return s.same(now)
 }
 
-// opened is unchanged without the look at the name, for right after the opening: the name was looked at just before that.
-func (s *source) opened() *protocol.Error {
-	open, err := s.state, error(nil)
-	if s.f != nil {
-		open, err = beneath.Fstat(s.f)
-	}
-	if err != nil {
-		return fileError(s.path, err)
-	}
-	if !s.still(open) {
+// same returns nil if the open file, in this state, is still in the one that was begun with, and at rest.
+func (s *source) same(now protocol.Stat) *protocol.Error {
+	if !s.still(now) {
 		return s.changed()
 	}
 	if s.f != nil && !s.growing && s.atRest != nil && !s.atRest(s.f) {

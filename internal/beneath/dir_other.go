@@ -110,6 +110,20 @@ func (d *Dir) Open(name string) (*os.File, error) {
 	return f, nil
 }
 
+// OpenSeen is [Dir.Open], which looks by itself; it returns also the state of what was opened.
+func (d *Dir) OpenSeen(name string, _ protocol.Stat) (*os.File, protocol.Stat, error) {
+	f, err := d.Open(name)
+	if err != nil {
+		return nil, protocol.Stat{}, err
+	}
+	now, err := Fstat(f)
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return nil, protocol.Stat{}, err
+	}
+	return f, now, nil
+}
+
 // File opens the folder itself, to be listed.
 func (d *Dir) File() (*os.File, error) { return d.root.Open(".") }
 

@@ -138,28 +138,36 @@ func (d *Dir) stat(name string) (protocol.Stat, error) {
 // Open opens the regular file of that name for reading, without waiting for anything. Its position is 0. A link is ELOOP,
 // everything else [ErrNotRegular]; a device is not opened but where one takes the file's place in the very moment.
 func (d *Dir) Open(name string) (*os.File, error) {
-	path := join(d.path, name)
-	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	st, err := d.Lstat(name)
+	if err != nil {
+		return nil, err
 	}
-	if err := regular(statOf(&st)); err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	f, _, err := d.OpenSeen(name, st)
+	return f, err
+}
+
+// OpenSeen is [Dir.Open] for who has just looked at the entry, by [Dir.Lstat], and seen st. It returns also the state of what was
+// opened.
+func (d *Dir) OpenSeen(name string, st protocol.Stat) (f *os.File, now protocol.Stat, err error) {
+	fail := func(err error) (*os.File, protocol.Stat, error) {
+		return nil, protocol.Stat{}, &fs.PathError{Op: "open", Path: join(d.path, name), Err: plainError(err)}
+	}
+	if err := regular(st); err != nil {
+		return fail(err)
 	}
 	fd, err := openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return fail(err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	now, err := Fstat(f)
-	if err == nil {
+	f = os.NewFile(uintptr(fd), join(d.path, name))
+	if now, err = Fstat(f); err == nil {
 		err = regular(now)
 	}
 	if err != nil {
 		_ = f.Close() // nothing was written
-		return nil, &fs.PathError{Op: "open", Path: path, Err: plainError(err)}
+		return fail(err)
 	}
-	return f, nil
+	return f, now, nil
 }
 
 // Readlink returns the target of a link.
