@@ -22,6 +22,7 @@ import (
 type agentJob struct {
 	job
 	state     string // its state_dir
+	s3        string // lines of [s3]
 	worker    string // lines of [worker]
 	reconcile string // lines of [reconcile]
 }
@@ -64,6 +65,7 @@ endpoint = %q
 path_style = true
 access_key_id = %q
 secret_access_key = %q
+%s
 [worker]
 %s
 [reconcile]
@@ -76,7 +78,7 @@ listen = ""
 [[folder]]
 path = %q
 prefix = %q
-`, j.state, j.bucket, region, j.endpoint, accessKey, secretKey, j.worker, j.reconcile, a.socket, j.dir, keyPrefix)
+`, j.state, j.bucket, region, j.endpoint, accessKey, secretKey, j.s3, j.worker, j.reconcile, a.socket, j.dir, keyPrefix)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ func allWorks() []work {
 		{"big", (*harness).workBig},
 		{"close", (*harness).workClose},
 		{"burst", (*harness).workBurst},
+		{"burst-memory", (*harness).workBurstMemory},
 		{"socket", (*harness).workSocket},
 		{"idle", (*harness).workIdle},
 		{"grow", (*harness).workGrow},

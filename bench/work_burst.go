@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -24,7 +26,48 @@ const (
 )
 
 // workBurst writes 20,000 files into 500 new folders as fast as it can, below a folder that is watched.
-func (h *harness) workBurst(ctx context.Context) error {
+func (h *harness) workBurst(ctx context.Context) error { return h.burstIn(ctx, "burst", "") }
+
+// memory is where files are made faster than anybody can send them, so that an agent is behind when the last is written.
+const memory = "/dev/shm"
+
+// workBurstMemory does the same with data and states in memory. The cold rate there is measured there.
+func (h *harness) workBurstMemory(ctx context.Context) (err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(memory, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		return fmt.Errorf("%s is no tmpfs here: %w", memory, errors.Join(err, errors.ErrUnsupported))
+	}
+	in := *h
+	if in.dir, err = os.MkdirTemp(memory, "s3apu-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(in.dir)) }()
+	if err := os.Mkdir(in.states(), 0o755); err != nil {
+		return err
+	}
+	d := small(h.files(coldFiles))
+	root, err := in.data(ctx, d)
+	if err != nil {
+		return err
+	}
+	c := cold{h: &in, null: in.null, d: d, root: root}
+	var all []contender
+	for _, b := range h.opt.agents {
+		all = append(all, c.agent(b.name, b, 0))
+	}
+	const where = ", data and states in memory (tmpfs)"
+	r, err := h.measure(ctx, fmt.Sprintf("%s files of 0.5–16 KiB, cold, null server", group(d.files))+where, d.files, all)
+	if err != nil {
+		return err
+	}
+	in.cold = 0
+	if our := r.ours(); our != nil {
+		in.cold = float64(d.files) / our.wall()
+	}
+	return in.burstIn(ctx, "burst in memory", where)
+}
+
+func (h *harness) burstIn(ctx context.Context, work, where string) error {
 	n, folders := h.files(burstFiles), h.files(burstFolders)
 	var all []contender
 	lost := map[string]int{}
@@ -77,7 +120,7 @@ func (h *harness) workBurst(ctx context.Context) error {
 		}
 		all = append(all, c)
 	}
-	r, err := h.measure(ctx, fmt.Sprintf("burst of %s files into %d new folders, watched", group(n), folders), n, all)
+	r, err := h.measure(ctx, fmt.Sprintf("burst of %s files into %d new folders, watched", group(n), folders)+where, n, all)
 	if err != nil {
 		return err
 	}
@@ -85,7 +128,7 @@ func (h *harness) workBurst(ctx context.Context) error {
 	if our == nil {
 		return nil
 	}
-	h.report.atMost("burst", fmt.Sprintf("files lost in %d bursts", len(our.runs)), float64(lost[our.name]), 0, "")
+	h.report.atMost(work, fmt.Sprintf("files lost in %d bursts", len(our.runs)), float64(lost[our.name]), 0, "")
 	rate := median(rates[our.name])
 	h.burst = rate
 	for _, part := range []struct {
@@ -100,9 +143,9 @@ func (h *harness) workBurst(ctx context.Context) error {
 			is = "not behind"
 		}
 		if h.cold > 0 {
-			h.report.hold("burst", part.what, fmt.Sprintf("%s, cold %.0f/s", is, h.cold), part.rate >= h.cold)
+			h.report.hold(work, part.what, fmt.Sprintf("%s, cold %.0f/s", is, h.cold), part.rate >= h.cold)
 		} else {
-			h.report.bars = append(h.report.bars, bar{"burst", part.what, is + "; cold was not measured", "unknown"})
+			h.report.bars = append(h.report.bars, bar{work, part.what, is + "; cold was not measured", "unknown"})
 		}
 	}
 	return nil

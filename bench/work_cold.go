@@ -73,6 +73,11 @@ func (c cold) whole(ctx context.Context, bucket string) error {
 }
 
 func (c cold) agent(name string, b build, connections int) contender {
+	return c.agentWith(name, b, agentJob{worker: workers(connections)})
+}
+
+// agentWith is agent with lines of the configuration.
+func (c cold) agentWith(name string, b build, j agentJob) contender {
 	return contender{name: name, role: ours, run: func(ctx context.Context, _ int) (o outcome, err error) {
 		bucket, err := c.bucket(ctx)
 		if err != nil {
@@ -82,8 +87,8 @@ func (c cold) agent(name string, b build, connections int) contender {
 		if err != nil {
 			return o, err
 		}
-		if o.cost, err = c.h.coldAgent(ctx, c.null, b, agentJob{job: job{dir: c.root, endpoint: c.null.endpoint, bucket: bucket},
-			state: state, worker: workers(connections)}, c.d.files); err != nil {
+		j.job, j.state = job{dir: c.root, endpoint: c.null.endpoint, bucket: bucket}, state
+		if o.cost, err = c.h.coldAgent(ctx, c.null, b, j, c.d.files); err != nil {
 			return o, err
 		}
 		if err := dropState(state); err != nil {

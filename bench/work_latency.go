@@ -11,6 +11,9 @@ import (
 // farAway is the time that a distant S3 adds to each request. A guess: a region on the same continent.
 const farAway = 20 * time.Millisecond
 
+// sameRequests is the name of an agent that puts no folder objects, which nobody else puts.
+func sameRequests(agent string) string { return agent + `, folder_objects = "none"` }
+
 // workLatency brings the small files to an endpoint that is far away: with equal connections, and with as many as each
 // program chooses.
 func (h *harness) workLatency(ctx context.Context) error {
@@ -31,6 +34,10 @@ func (h *harness) workLatency(ctx context.Context) error {
 	for _, b := range h.opt.agents {
 		equal = append(equal, c.agent(b.name, b, equalConnections))
 	}
+	last := h.opt.agents[len(h.opt.agents)-1]
+	same := c.agentWith(sameRequests(last.name), last, agentJob{worker: workers(equalConnections), s3: `folder_objects = "none"`})
+	same.role = floor // to be held against, and not ours by default
+	equal = append(equal, same)
 	for _, p := range h.having(false) {
 		if p.counted {
 			equal = append(equal, c.peer(p, equalConnections))
@@ -41,10 +48,12 @@ func (h *harness) workLatency(ctx context.Context) error {
 		return err
 	}
 	h.report.against("latency", "wall with equal connections", r, (*line).wall, 1)
+	if our, best := r.named(sameRequests(last.name)), r.fastest((*line).wall); our != nil && best != nil {
+		h.report.atMost("latency", "the same with equal requests, without folder objects", our.wall()/best.wall(), 1, "×")
+	}
 
 	var own []contender
 	for _, n := range []int{32, 64, 128} {
-		last := h.opt.agents[len(h.opt.agents)-1]
 		fixed := c.agent(fmt.Sprintf("%s, max_workers = %d", last.name, n), last, n)
 		fixed.role = floor // to be held against, and not ours by default
 		own = append(own, fixed)
