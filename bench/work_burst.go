@@ -31,7 +31,7 @@ func (h *harness) workBurst(ctx context.Context) error { return h.burstIn(ctx, "
 // memory is where files are made faster than anybody can send them, so that an agent is behind when the last is written.
 const memory = "/dev/shm"
 
-// workBurstMemory does the same with data and states in memory. The cold rate there is measured there.
+// workBurstMemory does the same with data and states in memory. The cold rate there is measured there. What it made is removed in any case.
 func (h *harness) workBurstMemory(ctx context.Context) (err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(memory, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {

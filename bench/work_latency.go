@@ -49,7 +49,7 @@ func (h *harness) workLatency(ctx context.Context) error {
 	}
 	h.report.against("latency", "wall with equal connections", r, (*line).wall, 1)
 	if our, best := r.named(sameRequests(last.name)), r.fastest((*line).wall); our != nil && best != nil {
-		h.report.atMost("latency", "the same with equal requests, without folder objects", our.wall()/best.wall(), 1, "×")
+		h.report.atMost("latency", "wall with equal requests, without folder objects, to that of "+best.name, our.wall()/best.wall(), 1, "×")
 	}
 
 	var own []contender

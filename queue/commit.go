@@ -121,9 +121,9 @@ func (q *Queue) applied(t *tx, mode commitMode) {
 	}
 }
 
-// Where many instructions are ready, the worker's leases and settlements of some moments share one sync: each is for many of them anyway,
-// and syncs were a tenth of what 10,000 small files cost (docs/design/0012). Nobody else waits for longer than a sync takes, but for
-// who comes within a pause.
+// Where many instructions are ready, the workers' leases and settlements of some moments share one sync: each is for many of them anyway,
+// and syncs were a tenth of what 10,000 small files cost (docs/design/0012). A pause begins only when nobody else waits for a sync; who
+// comes during one waits for its rest.
 const (
 	syncGap   = 2 * time.Millisecond // a guess; 5 ms brought no more
 	manyReady = 64                   // instructions; a guess: a few of what comes with one change of a folder are none

@@ -91,7 +91,7 @@ type store struct {
 
 	// For syncPause.
 	urgent atomic.Int32 // calls that wait for a sync and may not wait for longer than that takes
-	ready  atomic.Int64 // instructions
+	ready  atomic.Int64 // instructions that are ready, due or not, in all buckets; 0 until the first change
 }
 
 // ErrClosed is the cause of errors after [Queue.Close].

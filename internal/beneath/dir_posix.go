@@ -146,8 +146,8 @@ func (d *Dir) Open(name string) (*os.File, error) {
 	return f, err
 }
 
-// OpenSeen is [Dir.Open] for who has just looked at the entry, by [Dir.Lstat], and seen st. It returns also the state of what was
-// opened.
+// OpenSeen is [Dir.Open] for whoever has just looked at the entry with [Dir.Lstat] and seen st. It also returns the state of what it
+// has opened.
 func (d *Dir) OpenSeen(name string, st protocol.Stat) (f *os.File, now protocol.Stat, err error) {
 	fail := func(err error) (*os.File, protocol.Stat, error) {
 		return nil, protocol.Stat{}, &fs.PathError{Op: "open", Path: join(d.path, name), Err: plainError(err)}

@@ -34,7 +34,7 @@ type Bucket struct {
 	signer     *signer
 	signBodies bool                    // their hashes are part of the signature
 	where      func() (location, bool) // false: not known yet; nil: the SDK does everything
-	wire       *Transport              // nil: rt is none
+	wire       *Transport              // rt, if it is one; else nil
 
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 

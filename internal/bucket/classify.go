@@ -166,7 +166,7 @@ func fromNetwork(err error) meaning {
 	case errors.As(err, &op), errors.As(err, &errno), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return meaning{protocol.KindTransient, ""} // a connection that broke
 	case errors.As(err, &netErr) && netErr.Timeout():
-		// The one limit of time that is left to net/http is that of the TLS handshake.
+		// The one limit of time that is neither a stall nor the dialer's is that of the TLS handshake.
 		return meaning{protocol.KindUnreachable, hintTLS}
 	}
 	var sending interface{ ConnectionError() bool }

@@ -173,8 +173,8 @@ func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Reques
 	return s.signingWith(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-// signOurs signs a PUT with that escaped path that was not made by the SDK, by the server's time as the SDK last believed it to be: with signPlain, or by the
-// SDK's signer if that refuses. plain: by the first.
+// signOurs signs a PUT that was not made by the SDK and whose escaped path is path, by the server's time as the SDK last believed it to
+// be: with signPlain (plain is true then), or by the SDK's signer if that refuses.
 func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, path, hash, region string) (plain bool, err error) {
 	at, signing := time.Now().Add(time.Duration(s.skew.Load())), s.signingWith(c.SecretAccessKey)
 	if signing.signPlain(c, r, path, hash, region, at) {

@@ -137,8 +137,8 @@ func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Ke
 	}
 	path = u.EscapedPath() + "/" + escapeKey(key)
 	u.Path, u.RawPath = u.Path+"/"+string(key), path
-	const own = 8 // headers of ours at the most, and one of the signature
-	head, values := make(http.Header, own+len(h.Meta)), make([]string, 0, own+len(h.Meta))
+	const own, signature = 6, 3 // headers at the most
+	head, values := make(http.Header, own+signature+len(h.Meta)), make([]string, 0, own+len(h.Meta))
 	set := func(name, value string) {
 		if value != "" {
 			values = append(values, value)

@@ -25,7 +25,7 @@ type Transport struct {
 	texts sync.Pool // of *[]byte: requests that were sent
 }
 
-// CloseIdleConnections closes the connections that carry nothing.
+// CloseIdleConnections closes the connections that carry nothing. One that carries something is closed when it has been idle for a while.
 func (t *Transport) CloseIdleConnections() {
 	t.Transport.CloseIdleConnections()
 	t.wires.closeIdle(time.Now())

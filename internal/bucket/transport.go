@@ -17,7 +17,7 @@ import (
 
 // TransportConfig is what all buckets of a process share.
 type TransportConfig struct {
-	Connections int    // idle connections kept per host: the requests that run at the same time, workers and parts
+	Connections int    // idle connections kept per host, of net/http and of our own: the requests that run at the same time, workers and parts
 	CAFile      string // PEM certificates to trust beside those of the system; for servers with a CA of their own
 }
 

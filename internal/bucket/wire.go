@@ -51,6 +51,9 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) exchange(ctx context.Context, by time.Time, r *http.Request, text []byte) (*http.Response, error) {
 	w.left = mostAnswer
 	_, failed := w.conn.Write(text)
+	if errors.Is(failed, os.ErrDeadlineExceeded) {
+		return nil, ending(ctx, by, failed) // there is no time left in which an answer could come
+	}
 	resp, err := w.answer(ctx, by, r)
 	switch {
 	case failed != nil && err != nil:
@@ -85,7 +88,7 @@ func (w *wire) answer(ctx context.Context, by time.Time, r *http.Request) (*http
 	}
 }
 
-// broken is the end of a body: an error, or no more if there is none.
+// broken is the end of a body: its error, or io.EOF if that is nil.
 type broken struct{ err error }
 
 func (b broken) Read([]byte) (int, error) {

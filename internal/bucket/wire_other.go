@@ -4,7 +4,7 @@ package bucket
 
 import "syscall"
 
-// tellsQuiet: see the other file; here net/http does all.
+// tellsQuiet: see wire_posix.go; here net/http does all.
 const tellsQuiet = false
 
 func quiet(syscall.RawConn) bool { return false }
