@@ -41,16 +41,11 @@ func regular(path string, s protocol.Stat) *protocol.Error {
 	return &protocol.Error{Op: "read", Object: path, Kind: protocol.KindItem, Err: reason("it is " + what + ", not a file")}
 }
 
-// open waits until the times of what lstat has just found at a spot, in state st, can be trusted, opens it, and makes sure that it is
-// still that and that nobody is writing it; for a guest also, that the guest could have opened just this file. With growing it is one
-// that is being written: its state is that in the moment of opening. The spot must stay open as long as the source.
+// open opens what lstat has just found at a spot, in state st, waits until its times can be trusted, and makes sure that it is still
+// that and that nobody is writing it; for a guest also, that the guest could have opened just this file. With growing it is one that
+// is being written: its state is that in the moment of opening. The spot must stay open as long as the source.
 func (c *Config) open(ctx context.Context, at *spot, st protocol.Stat, growing bool, guest protocol.Guest) (*source, *protocol.Error) {
 	src := &source{spot: at, state: st, growing: growing, atRest: c.AtRest}
-	if !growing {
-		if e := src.trustName(ctx); e != nil {
-			return nil, e
-		}
-	}
 	now := st
 	var err error
 	if st.IsLink() {
@@ -61,15 +56,14 @@ func (c *Config) open(ctx context.Context, at *spot, st protocol.Stat, growing b
 	if err != nil {
 		return nil, fileError(at.path, err)
 	}
-	e := src.opened(ctx, now, guest)
-	if e != nil {
+	if e := src.opened(ctx, now, guest); e != nil {
 		src.close()
 		return nil, e
 	}
 	return src, nil
 }
 
-// opened says whether the file that is open now, in this state, is what was asked for, and may be read.
+// opened says whether the file that was opened, in this state, is what was asked for, and may be read.
 func (s *source) opened(ctx context.Context, now protocol.Stat, guest protocol.Guest) *protocol.Error {
 	if err := mayHave(guest, s.f); err != nil {
 		return &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindItem, Err: err,
@@ -77,7 +71,12 @@ func (s *source) opened(ctx context.Context, now protocol.Stat, guest protocol.G
 	}
 	if s.growing {
 		s.state = now
-		_, e := s.trust(ctx)
+	}
+	waited, e := s.trust(ctx)
+	if waited && e == nil {
+		now, e = s.current()
+	}
+	if e != nil {
 		return e
 	}
 	return s.same(now)
@@ -126,17 +125,16 @@ func (s *source) trust(ctx context.Context) (waited bool, e *protocol.Error) {
 	return true, nil
 }
 
-// trustName is trust for what is not open yet: what its name stands for after the wait is looked at again.
-func (s *source) trustName(ctx context.Context) *protocol.Error {
-	waited, e := s.trust(ctx)
-	if !waited || e != nil {
-		return e
+// current returns the state of the open file; of a link the one that was begun with.
+func (s *source) current() (protocol.Stat, *protocol.Error) {
+	if s.f == nil {
+		return s.state, nil
 	}
-	now, e := s.lstat()
-	if e == nil && now != s.state {
-		e = s.changed()
+	now, err := beneath.Fstat(s.f)
+	if err != nil {
+		return now, fileError(s.path, err)
 	}
-	return e
+	return now, nil
 }
 
 // unchanged returns nil if the open file and the file of that name are both still in the state that was begun with,
@@ -151,12 +149,9 @@ func (s *source) unchanged() *protocol.Error {
 	if e != nil || !s.still(named) {
 		return s.changed()
 	}
-	now := s.state
-	if s.f != nil {
-		var err error
-		if now, err = beneath.Fstat(s.f); err != nil {
-			return fileError(s.path, err)
-		}
+	now, e := s.current()
+	if e != nil {
+		return e
 	}
 	return s.same(now)
 }
