@@ -139,10 +139,13 @@ func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Ke
 	u.Path, u.RawPath = u.Path+"/"+string(key), path
 	const own, signature = 6, 3 // headers at the most
 	head, values := make(http.Header, own+signature+len(h.Meta)), make([]string, 0, own+len(h.Meta))
+	add := func(name, value string) {
+		values = append(values, value)
+		head[name] = values[len(values)-1 : len(values) : len(values)]
+	}
 	set := func(name, value string) {
 		if value != "" {
-			values = append(values, value)
-			head[name] = values[len(values)-1 : len(values) : len(values)]
+			add(name, value)
 		}
 	}
 	set("User-Agent", b.cfg.UserAgent)
@@ -152,8 +155,7 @@ func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Ke
 	set("X-Amz-Storage-Class", b.cfg.StorageClass)
 	set("X-Amz-Content-Sha256", hash)
 	for name, value := range h.Meta {
-		values = append(values, value)
-		head[textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name)] = values[len(values)-1 : len(values) : len(values)]
+		add(textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name), value)
 	}
 	req = &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}

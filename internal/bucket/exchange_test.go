@@ -162,15 +162,13 @@ func TestProxiesAreNetHTTPs(t *testing.T) {
 	}
 }
 
-// wireServer answers each request on a connection by what say writes, given the number of the request from 1; false closes it.
-func wireServer(t *testing.T, say func(n int, c net.Conn, body []byte) bool) (endpoint string, connections *atomic.Int32) {
+// accepting gives each connection to its address to serve, which runs in a goroutine of its own, and closes it then.
+func accepting(t *testing.T, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	connections = new(atomic.Int32)
-	var requests atomic.Int32
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {
@@ -178,24 +176,39 @@ func wireServer(t *testing.T, say func(n int, c net.Conn, body []byte) bool) (en
 			if err != nil {
 				return
 			}
-			connections.Add(1)
 			group.Go(func() {
 				defer c.Close()
-				for in := bufio.NewReader(c); ; {
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return
-					}
-					body, err := io.ReadAll(r.Body)
-					if err != nil || !say(int(requests.Add(1)), c, body) {
-						return
-					}
-				}
+				serve(c)
 			})
 		}
 	})
 	t.Cleanup(func() { _ = l.Close(); group.Wait() })
-	return "http://" + l.Addr().String(), connections
+	return l.Addr().String()
+}
+
+// eachRequest reads request by request and has the body of each answered by say, until that is false or there is none.
+func eachRequest(c io.Reader, say func(body []byte) bool) {
+	for in := bufio.NewReader(c); ; {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		if body, err := io.ReadAll(r.Body); err != nil || !say(body) {
+			return
+		}
+	}
+}
+
+// wireServer answers each request on a connection by what say writes, given the number of the request from 1; false closes it.
+func wireServer(t *testing.T, say func(n int, c net.Conn, body []byte) bool) (endpoint string, connections *atomic.Int32) {
+	t.Helper()
+	connections = new(atomic.Int32)
+	var requests atomic.Int32
+	addr := accepting(t, func(c net.Conn) {
+		connections.Add(1)
+		eachRequest(c, func(body []byte) bool { return say(int(requests.Add(1)), c, body) })
+	})
+	return "http://" + addr, connections
 }
 
 // TestOddAnswers: what a server may say, and what it may not. The later attempts of a PUT are the SDK's, by net/http, which keeps silent
@@ -242,7 +255,6 @@ func TestOddAnswers(t *testing.T) {
 			if n := connections.Load(); n != c.connections {
 				t.Errorf("%d connections, not %d", n, c.connections)
 			}
-			b.Close()
 		})
 	}
 }
@@ -274,38 +286,21 @@ func TestClosedWhileIdle(t *testing.T) {
 			if requests.Load() != n || connections.Load() != n {
 				t.Errorf("%d requests over %d connections, not %d over as many", requests.Load(), connections.Load(), n)
 			}
-			b.Close()
 		})
 	}
 }
 
 // TestRefusedEarly: a server that answers before it has read the request, and closes.
 func TestRefusedEarly(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: 42\r\n\r\n<Error><Code>SlowDown</Code></Error>      ")
-			_ = c.(*net.TCPConn).CloseWrite()
-			_, _ = io.Copy(io.Discard, c)
-			_ = c.Close()
-		}
-	})
-	defer group.Wait()
-	defer l.Close()
-	b := reach(t, "http://"+l.Addr().String())
+	b := reach(t, "http://"+accepting(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: 42\r\n\r\n<Error><Code>SlowDown</Code></Error>      ")
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	}))
 	for range 20 {
 		_, err := put(b, strings.Repeat("x", 20<<10))
 		check(t, err, protocol.KindSlow)
 	}
-	b.Close()
 }
 
 // TestBrokenOffIsNotUsedAgain: a connection whose request was broken off carries no other, for its answer may still come.
@@ -335,5 +330,4 @@ func TestBrokenOffIsNotUsedAgain(t *testing.T) {
 	if connections.Load() != 2 {
 		t.Errorf("%d connections", connections.Load())
 	}
-	b.Close()
 }

@@ -1,7 +1,6 @@
 package bucket_test
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,49 +43,24 @@ func overTLS(t *testing.T, say func(n int, c *tls.Conn, body []byte), change fun
 	t.Helper()
 	model := httptest.NewTLSServer(nil) // for its certificate
 	model.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var requests atomic.Int32
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			raw, err := l.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				defer raw.Close()
-				g := &gathering{Conn: raw}
-				c := tls.Server(g, model.TLS)
-				for in := bufio.NewReader(c); ; {
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return
-					}
-					body, err := io.ReadAll(r.Body)
-					if err != nil {
-						return
-					}
-					g.on = true
-					say(int(requests.Add(1)), c, body)
-					g.send()
-				}
-			})
-		}
+	addr := accepting(t, func(raw net.Conn) {
+		g := &gathering{Conn: raw}
+		c := tls.Server(g, model.TLS)
+		eachRequest(c, func(body []byte) bool {
+			g.on = true
+			say(int(requests.Add(1)), c, body)
+			g.send()
+			return true
+		})
 	})
 	tr, err := bucket.NewTransport(bucket.TransportConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr.TLSClientConfig = model.Client().Transport.(*http.Transport).TLSClientConfig
-	t.Cleanup(func() {
-		tr.CloseIdleConnections()
-		_ = l.Close()
-		group.Wait()
-	})
-	return reach(t, "https://"+l.Addr().String(), func(c *bucket.Config) { c.Transport = tr; change(c) })
+	t.Cleanup(tr.CloseIdleConnections)
+	return reach(t, "https://"+addr, func(c *bucket.Config) { c.Transport = tr; change(c) })
 }
 
 // TestAnswerThatNobodyAskedFor: a server sends two answers to one request, and refuses the next. TLS may have read the second with
@@ -144,7 +117,6 @@ func TestHalfAnAnswer(t *testing.T) {
 			if n.Load() != 1 {
 				t.Errorf("%d requests", n.Load())
 			}
-			b.Close()
 		})
 	}
 }

@@ -3,12 +3,14 @@ package bucket
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -140,12 +142,10 @@ func (w *wire) silent(now time.Time) bool {
 func (t *Transport) dial(ctx context.Context, to address, by time.Time) (_ *wire, err error) {
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
-	name, port, err := net.SplitHostPort(to.host)
-	if err != nil { // without a port
-		name, port = trimBrackets(to.host), map[string]string{"http": "80", "https": "443"}[to.scheme]
-	}
+	at := url.URL{Host: to.host}
+	port := cmp.Or(at.Port(), map[string]string{"http": "80", "https": "443"}[to.scheme])
 	w := &wire{to: to}
-	if w.conn, err = t.DialContext(ctx, "tcp", net.JoinHostPort(name, port)); err != nil {
+	if w.conn, err = t.DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), port)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -162,7 +162,7 @@ func (t *Transport) dial(ctx context.Context, to address, by time.Time) (_ *wire
 		ctx, cancel := context.WithTimeout(ctx, t.TLSHandshakeTimeout)
 		defer cancel()
 		c := t.TLSClientConfig.Clone()
-		c.ServerName = name
+		c.ServerName = at.Hostname()
 		secure := tls.Client(w.conn, c)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err
@@ -171,14 +171,6 @@ func (t *Transport) dial(ctx context.Context, to address, by time.Time) (_ *wire
 	}
 	w.in = bufio.NewReaderSize(w, answerBuffer)
 	return w, w.conn.SetDeadline(by)
-}
-
-// trimBrackets returns the address in "[address]" (RFC 3986, IP-literal), or else s.
-func trimBrackets(s string) string {
-	if n := len(s); n > 1 && s[0] == '[' && s[n-1] == ']' {
-		return s[1 : n-1]
-	}
-	return s
 }
 
 // take returns the idle connection that was used last, or nil.
