@@ -108,6 +108,7 @@ type Upload struct {
 	Bucket   string
 	Key      Key
 	UploadID string
+	CRC64    bool // the server checks its parts by CRC-64/NVME; else by MD5
 	PartSize int64
 	Stat     Stat // of the file when the upload began
 	Parts    []Part
@@ -119,4 +120,5 @@ type Part struct {
 	Number int32 // from 1
 	Size   int64
 	ETag   string // without quotes
+	CRC64  uint64 // of its bytes, if the upload is one with CRC64; else 0
 }

@@ -95,6 +95,7 @@ func (d *decoder) string() string {
 const (
 	entryVersion  = 1
 	uploadVersion = 1
+	uploadOfCRC64 = 2 // the same with a CRC-64 behind each part
 )
 
 // The forms of an MD5 in an entry.
@@ -214,7 +215,11 @@ func (d *decoder) hex(same string) string {
 
 // appendUpload appends the encoding of u, all but bucket and key.
 func appendUpload(b []byte, u *protocol.Upload) []byte {
-	b = append(b, uploadVersion)
+	if u.CRC64 {
+		b = append(b, uploadOfCRC64)
+	} else {
+		b = append(b, uploadVersion)
+	}
 	b = appendString(b, u.UploadID)
 	b = appendInt(b, u.PartSize)
 	b = appendStat(b, &u.Stat)
@@ -224,6 +229,9 @@ func appendUpload(b []byte, u *protocol.Upload) []byte {
 		b = appendInt(b, int64(u.Parts[i].Number))
 		b = appendInt(b, u.Parts[i].Size)
 		b = appendHex(b, u.Parts[i].ETag)
+		if u.CRC64 {
+			b = appendUint(b, u.Parts[i].CRC64)
+		}
 	}
 	return b
 }
@@ -231,15 +239,20 @@ func appendUpload(b []byte, u *protocol.Upload) []byte {
 // decodeUpload is the inverse of [appendUpload].
 func decodeUpload(id protocol.ObjectID, b []byte) (*protocol.Upload, error) {
 	d := decoder{b: b}
-	d.version(uploadVersion)
-	u := &protocol.Upload{Bucket: id.Bucket, Key: id.Key, UploadID: d.string(), PartSize: d.int()}
+	version := d.byte()
+	d.check(version == uploadVersion || version == uploadOfCRC64, "version")
+	u := &protocol.Upload{Bucket: id.Bucket, Key: id.Key, CRC64: version == uploadOfCRC64, UploadID: d.string(), PartSize: d.int()}
 	u.Stat = d.stat()
 	u.Began = d.int()
 	n := d.uintUpTo(uint64(len(d.b))) // a part takes three bytes at least
 	for range n {
 		number := d.int()
 		d.check(number == int64(int32(number)), "part number")
-		u.Parts = append(u.Parts, protocol.Part{Number: int32(number), Size: d.int(), ETag: d.hex("")})
+		p := protocol.Part{Number: int32(number), Size: d.int(), ETag: d.hex("")}
+		if u.CRC64 {
+			p.CRC64 = d.uint()
+		}
+		u.Parts = append(u.Parts, p)
 		if d.err != nil {
 			break
 		}

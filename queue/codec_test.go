@@ -89,6 +89,9 @@ func sampleUploads() []*protocol.Upload {
 	return []*protocol.Upload{{}, {
 		UploadID: "u", PartSize: 5 << 20, Began: 7, Stat: protocol.Stat{Size: 3},
 		Parts: []protocol.Part{{Number: 1, Size: 2, ETag: strings.Repeat("ab", 16)}, {Number: -1, ETag: "x"}},
+	}, {
+		UploadID: "u", CRC64: true, PartSize: 5 << 20, Stat: protocol.Stat{Size: 3},
+		Parts: []protocol.Part{{Number: 1, Size: 2, ETag: "x", CRC64: 1<<64 - 1}, {Number: 2, Size: 1, ETag: strings.Repeat("ab", 16)}},
 	}}
 }
 

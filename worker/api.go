@@ -46,12 +46,14 @@ type Source interface {
 type Store interface {
 	// Put writes an object in one request. The server checks the body against md5 (Content-MD5).
 	Put(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64, md5 [16]byte) (protocol.Receipt, error)
-	// StartUpload begins a multipart upload and returns its id. The object becomes visible by FinishUpload only.
-	StartUpload(ctx context.Context, key protocol.Key, h protocol.Headers) (string, error)
-	// UploadPart sends one part, numbered from 1, and returns its ETag without quotes. KindNotFound: no such upload.
-	UploadPart(ctx context.Context, key protocol.Key, uploadID string, number int32, body io.ReadSeeker, size int64, md5 [16]byte) (string, error)
-	// FinishUpload makes the object out of parts, which are in order of their numbers.
-	FinishUpload(ctx context.Context, key protocol.Key, uploadID string, parts []protocol.Part) (protocol.Receipt, error)
+	// StartUpload begins the multipart upload of up.Key. It sets up.UploadID, and up.CRC64 to how the server wants its parts
+	// checked. The object becomes visible by FinishUpload only.
+	StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error
+	// UploadPart sends part p of up, numbered from 1, and returns its ETag without quotes. The server checks the body against
+	// p.CRC64 if up is one with CRC64, else against md5. KindNotFound: no such upload.
+	UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, md5 [16]byte, body io.ReadSeeker) (string, error)
+	// FinishUpload makes the object out of up.Parts, which are in order of their numbers.
+	FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error)
 	// AbortUpload frees what was sent. KindNotFound: there is no such upload any more.
 	AbortUpload(ctx context.Context, key protocol.Key, uploadID string) error
 	// AbortUnknown frees what uploads to exactly this key hold that were begun since a time, by our clock, whatever their

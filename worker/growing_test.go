@@ -21,9 +21,14 @@ func TestGrowingFiles(t *testing.T) {
 		start int // bytes at the beginning
 		piece int // that are written at once
 		least int // objects that must have been made
-	}{{"from memory", 20_000, 700, 4}, {"in one piece", 2 << 20, 9_000, 3}, {"in parts", 9 << 20, 50_000, 2}} {
+		md5   bool
+	}{
+		{"from memory", 20_000, 700, 4, true}, {"in one piece", 2 << 20, 9_000, 3, true},
+		{"in parts by MD5", 9 << 20, 50_000, 2, true}, {"in parts by CRC-64", 9 << 20, 50_000, 2, false},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
+			r.store.onlyMD5 = c.md5
 			all := content(c.start+40<<20, 9)
 			path := filepath.Join(r.dir, "f")
 			must(t, os.WriteFile(path, all[:c.start], 0o600))

@@ -9,6 +9,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/minio/crc64nvme"
+
 	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 )
@@ -176,20 +178,33 @@ func (h *hand) put(ctx context.Context, d *protocol.Delivery, key protocol.Key, 
 
 // hashRange returns the MD5 of n bytes of a file from off.
 func (p *Pool) hashRange(ctx context.Context, s *source, off, n int64) (sum [16]byte, e *protocol.Error) {
+	m := md5.New()
+	e = p.readRange(ctx, s, off, n, m)
+	m.Sum(sum[:0])
+	return sum, e
+}
+
+// crcRange returns the CRC-64/NVME of n bytes of a file from off.
+func (p *Pool) crcRange(ctx context.Context, s *source, off, n int64) (uint64, *protocol.Error) {
+	c := crc64nvme.New()
+	e := p.readRange(ctx, s, off, n, c)
+	return c.Sum64(), e
+}
+
+// readRange writes n bytes of a file from off to a hash.
+func (p *Pool) readRange(ctx context.Context, s *source, off, n int64, to hash.Hash) *protocol.Error {
 	buf := p.hashBuffers.Get().(*[hashBuffer]byte)
 	defer p.hashBuffers.Put(buf)
-	m := md5.New()
 	for n > 0 {
 		if err := ctx.Err(); err != nil {
-			return sum, &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindTransient, Err: err}
+			return &protocol.Error{Op: "read", Object: s.path, Kind: protocol.KindTransient, Err: err}
 		}
 		k, err := s.f.ReadAt(buf[:min(n, hashBuffer)], off)
-		m.Write(buf[:k])
+		to.Write(buf[:k])
 		off, n = off+int64(k), n-int64(k)
 		if err != nil && n > 0 {
-			return sum, s.readError(err)
+			return s.readError(err)
 		}
 	}
-	m.Sum(sum[:0])
-	return sum, nil
+	return nil
 }

@@ -5,19 +5,12 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 )
-
-// saveGap is the least time between two records of progress. A crash costs at most the parts of so long; a record of
-// many parts costs an fsync and some 50 bytes a part. A guess.
-const saveGap = 5 * time.Second
 
 // partSizeFor returns the size of the parts of a file: want, or as many whole MiB as keep it within S3's number.
 func partSizeFor(size, want int64) int64 {
@@ -52,11 +45,6 @@ func (u *job) multipart(ctx context.Context) (done, *protocol.Error) {
 	if u.d.Again {
 		if out, ok, e := u.alreadyInParts(ctx, partSize); ok || e != nil {
 			return out, e
-		}
-	}
-	if u.src.growing { // the first reading, of the whole; the second one sends it
-		if e := u.hashParts(ctx, partSize); e != nil {
-			return done{}, e
 		}
 	}
 	up, e := u.resume(ctx)
@@ -170,6 +158,21 @@ func (u *job) resume(ctx context.Context) (*protocol.Upload, *protocol.Error) {
 	return nil, nil
 }
 
+// firstReading reads the whole of a file that grows; the second reading sends it, and S3 refuses what that finds otherwise.
+func (u *job) firstReading(ctx context.Context, up *protocol.Upload) (e *protocol.Error) {
+	if !up.CRC64 {
+		return u.hashParts(ctx, up.PartSize)
+	}
+	u.crcs = make([]uint64, partCount(up.Stat.Size, up.PartSize))
+	for i := range u.crcs {
+		off, n := part(up.Stat.Size, up.PartSize, i+1)
+		if u.crcs[i], e = u.p.crcRange(ctx, u.src, off, n); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
 func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *protocol.Error) {
 	up := &protocol.Upload{Bucket: u.d.Bucket, Key: u.d.Key, PartSize: partSize, Stat: u.src.state, Began: time.Now().UnixNano()}
 	// Written down before it is asked for: an upload of which we never learned is looked for and ended.
@@ -177,7 +180,7 @@ func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *pro
 		return nil, sourceError(err, "record the upload of", u.d.Key)
 	}
 	e := u.request(writing, "begin the upload of", u.d, func() (err error) {
-		up.UploadID, err = u.p.store.StartUpload(ctx, u.d.Key, marked(u.d, u.d.Key, u.head, up.Stat.Size, ""))
+		err = u.p.store.StartUpload(ctx, up, marked(u.d, u.d.Key, u.head, up.Stat.Size, ""))
 		failpoint.Here("worker.parts.begun")
 		return err
 	})
@@ -193,6 +196,11 @@ func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *pro
 
 // finish sends what is missing and makes the object, if the file has stayed as it was.
 func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.Error) {
+	if u.src.growing {
+		if e := u.firstReading(ctx, up); e != nil {
+			return done{}, e
+		}
+	}
 	if e := u.sendParts(ctx, up); e != nil {
 		return done{}, e
 	}
@@ -202,7 +210,7 @@ func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.
 	var r protocol.Receipt
 	e := u.request(writing, "finish the upload of", u.d, func() (err error) {
 		failpoint.Here("worker.parts.complete")
-		r, err = u.p.store.FinishUpload(ctx, u.d.Key, up.UploadID, up.Parts)
+		r, err = u.p.store.FinishUpload(ctx, up)
 		failpoint.Here("worker.parts.completed")
 		return err
 	})
@@ -253,131 +261,6 @@ func (p *Pool) abort(ctx context.Context, up *protocol.Upload) *protocol.Error {
 	}
 	_ = p.source.DropUpload(ctx, id) // else aborted once more
 	return nil
-}
-
-// sending is one run over the parts of an upload.
-type sending struct {
-	*job
-	up *protocol.Upload
-
-	mu       sync.Mutex
-	err      *protocol.Error // the first; no part is begun after it
-	saved    time.Time       // when progress was last recorded
-	unsaved  bool
-	saving   bool
-	requests int
-	bytes    int64
-}
-
-// sendParts sends the parts that up lacks, as many at once as the gate allows over all files, and leaves up.Parts in
-// order. After a failure no part is begun; those under way are ended first, for they can be used next time.
-func (u *job) sendParts(ctx context.Context, up *protocol.Upload) *protocol.Error {
-	s := &sending{job: u, up: up, saved: time.Now()}
-	have := make(map[int32]bool, len(up.Parts))
-	for _, p := range up.Parts {
-		have[p.Number] = true
-	}
-	var wg sync.WaitGroup
-	for number := 1; number <= partCount(up.Stat.Size, up.PartSize); number++ {
-		if have[int32(number)] {
-			continue
-		}
-		if err := u.p.gate.beginPart(u.p.stop); err != nil { //nolint:contextcheck // ctx ends a Grace later: then no part is begun any more
-			s.fail(&protocol.Error{Op: "upload", Object: string(u.d.Key), Kind: protocol.KindTransient, Err: err})
-		} else if u.p.gate.isParked() {
-			u.p.gate.endPart()
-			s.fail(parkedError("upload", u.d.Key))
-		} else {
-			wg.Go(func() {
-				defer u.p.gate.endPart()
-				s.fail(s.send(ctx, number))
-			})
-		}
-		if s.failed() {
-			break
-		}
-	}
-	wg.Wait()
-	s.hand.class = writing
-	s.hand.requests += s.requests
-	s.hand.bytes += s.bytes
-	slices.SortFunc(up.Parts, func(a, b protocol.Part) int { return int(a.Number - b.Number) })
-	if s.unsaved {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.p.cfg.Grace) // also when the grace has run out
-		s.save(ctx)
-		cancel()
-	}
-	return s.err
-}
-
-// fail takes in how a part ended; e may be nil.
-func (s *sending) fail(e *protocol.Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		s.err = e
-	}
-}
-
-func (s *sending) failed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err != nil
-}
-
-// send sends one part: hashed from the page cache, then sent from it, so that no part is ever in memory. A byte that
-// changes between the two is refused by S3 (Content-MD5).
-func (s *sending) send(ctx context.Context, number int) *protocol.Error {
-	off, n := part(s.up.Stat.Size, s.up.PartSize, number)
-	var sum [16]byte
-	if s.sums != nil && s.sumsOf == s.up.PartSize {
-		sum = s.sums[number-1]
-	} else {
-		var e *protocol.Error
-		if sum, e = s.p.hashRange(ctx, s.src, off, n); e != nil {
-			return e
-		}
-	}
-	p := protocol.Part{Number: int32(number), Size: n}
-	e := s.p.request(writing, "upload a part of", s.d.ID(), func() (err error) {
-		failpoint.Here("worker.part.send")
-		p.ETag, err = s.p.store.UploadPart(ctx, s.d.Key, s.up.UploadID, p.Number, io.NewSectionReader(s.src.f, off, n), n, sum)
-		return err
-	})
-	if e != nil { // a file that became shorter looks like a broken connection
-		if changed := s.src.unchanged(); changed != nil && changed.Kind == protocol.KindChanged {
-			e = changed
-		}
-	}
-	failpoint.Here("worker.part.sent")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests++
-	if e != nil {
-		return e
-	}
-	s.bytes += n
-	s.up.Parts = append(s.up.Parts, p)
-	s.unsaved = true
-	if time.Since(s.saved) >= saveGap && !s.saving {
-		s.saving = true
-		s.mu.Unlock()
-		s.save(ctx)
-		s.mu.Lock()
-		s.saving = false
-	}
-	return nil
-}
-
-// save records the progress. If it cannot be recorded, the upload goes on: a crash would send some parts again.
-func (s *sending) save(ctx context.Context) {
-	s.mu.Lock()
-	row := *s.up
-	row.Parts = slices.Clone(s.up.Parts)
-	s.saved, s.unsaved = time.Now(), false
-	s.mu.Unlock()
-	slices.SortFunc(row.Parts, func(a, b protocol.Part) int { return int(a.Number - b.Number) })
-	_ = s.p.source.SaveUpload(ctx, &row) // see above
 }
 
 // sourceError is an error of the queue's under our own name; our disk's unless it says otherwise.

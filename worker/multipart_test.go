@@ -49,7 +49,7 @@ func TestPartSizes(t *testing.T) {
 }
 
 func TestMultipart(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
+	bySum(t, func(t *testing.T, r *rig) {
 		const size = 23<<20 + 5
 		r.src.put(upl("big", r.file("big", size, 1)))
 		r.store.latency = 10 * time.Millisecond
@@ -74,7 +74,7 @@ func TestMultipart(t *testing.T) {
 }
 
 func TestOneBudgetOfParts(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
+	bySum(t, func(t *testing.T, r *rig) {
 		for _, k := range []string{"a", "b", "c"} {
 			r.src.put(upl(k, r.file(k, 20<<20, k[0])))
 		}
@@ -108,7 +108,7 @@ func TestOneBudgetOfParts(t *testing.T) {
 }
 
 func TestBigNeverBlocksSmall(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
+	bySum(t, func(t *testing.T, r *rig) {
 		r.store.before = func(ctx context.Context, op string, _ protocol.Key) error {
 			if op == "part" {
 				return sleep(ctx, time.Hour) // a line that hardly moves
@@ -147,7 +147,7 @@ func TestMultipartGoesOnAfterACrash(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		name := map[bool]string{false: "same file", true: "changed file"}[changed]
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
+			bySum(t, func(t *testing.T, r *rig) {
 				const size = 40 << 20 // eight parts
 				path := r.file("big", size, 1)
 				seed := byte(1)
@@ -192,18 +192,21 @@ func TestMultipartGoesOnAfterACrash(t *testing.T) {
 
 func TestMultipartTroubles(t *testing.T) {
 	const size = 16 << 20
-	once := func(op string, err error) func(context.Context, string, protocol.Key) error {
-		var n atomic.Int64
-		return func(_ context.Context, o string, _ protocol.Key) error {
-			if o == op && n.Add(1) == 1 {
-				return err
+	type hook = func(context.Context, string, protocol.Key) error
+	once := func(op string, err error) func() hook {
+		return func() hook {
+			var n atomic.Int64
+			return func(_ context.Context, o string, _ protocol.Key) error {
+				if o == op && n.Add(1) == 1 {
+					return err
+				}
+				return nil
 			}
-			return nil
 		}
 	}
 	for _, tc := range []struct {
 		name          string
-		before, after func(context.Context, string, protocol.Key) error
+		before, after func() hook
 		midway        func(r *rig) func(string, protocol.Key)
 		starts, parts int // 0: not looked at
 		aborts        int
@@ -217,15 +220,15 @@ func TestMultipartTroubles(t *testing.T) {
 		{name: "the end fails once", before: once("finish", s3Error(protocol.KindTransient, 500)), starts: 1, parts: 4, seed: 1},
 		{name: "the answer to the end is lost", after: once("finish", s3Error(protocol.KindTransient, 0)), starts: 1, parts: 4, seed: 1},
 		{name: "a part is not allowed", before: once("part", s3Error(protocol.KindItem, 400)), starts: 2, aborts: 1, seed: 1},
-		{name: "the abort fails too", before: func() func(context.Context, string, protocol.Key) error {
-			part, abort := once("part", s3Error(protocol.KindItem, 400)), once("abort", s3Error(protocol.KindTransient, 500))
+		{name: "the abort fails too", before: func() hook {
+			part, abort := once("part", s3Error(protocol.KindItem, 400))(), once("abort", s3Error(protocol.KindTransient, 500))()
 			return func(ctx context.Context, op string, k protocol.Key) error {
 				if err := part(ctx, op, k); err != nil {
 					return err
 				}
 				return abort(ctx, op, k)
 			}
-		}(), seed: 1},
+		}, seed: 1},
 		{name: "the file changes under a part", midway: func(r *rig) func(string, protocol.Key) {
 			n := 0
 			return func(string, protocol.Key) {
@@ -264,9 +267,14 @@ func TestMultipartTroubles(t *testing.T) {
 		}, starts: 2, aborts: 1, seed: 9},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
+			bySum(t, func(t *testing.T, r *rig) {
 				r.src.put(upl("big", r.file("big", size, 1)))
-				r.store.before, r.store.after = tc.before, tc.after
+				if tc.before != nil {
+					r.store.before = tc.before()
+				}
+				if tc.after != nil {
+					r.store.after = tc.after()
+				}
 				r.store.latency = time.Millisecond
 				if tc.midway != nil {
 					r.store.midway = tc.midway(r)

@@ -118,6 +118,18 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	})
 }
 
+// bySum is bubble with a server that checks parts by CRC-64, and with one that knows MD5 only.
+func bySum(t *testing.T, f func(t *testing.T, r *rig)) {
+	for name, onlyMD5 := range map[string]bool{"CRC64": false, "MD5": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				r.store.onlyMD5 = onlyMD5
+				f(t, r)
+			})
+		})
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

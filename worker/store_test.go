@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/minio/crc64nvme"
+
 	"s3apu/protocol"
 )
 
@@ -20,8 +22,7 @@ import (
 type memoryStore struct {
 	mu       sync.Mutex
 	objects  map[protocol.Key]*protocol.Object
-	uploads  map[string]map[int32][16]byte
-	sizes    map[string]map[int32]int64
+	uploads  map[string]map[int32]sentPart
 	heads    map[string]protocol.Headers
 	calls    map[string]int // by operation, and by "operation key"
 	total    int
@@ -29,6 +30,7 @@ type memoryStore struct {
 	next     int
 	aborted  int
 
+	onlyMD5 bool // a server that knows no other sums of parts
 	latency time.Duration
 	// before is asked before a request is carried out; a non-nil error is its answer. after is asked when it was
 	// carried out: the answer that is lost. midway is called when half a body has been read. All may be nil.
@@ -39,8 +41,8 @@ type memoryStore struct {
 }
 
 func newStore() *memoryStore {
-	return &memoryStore{objects: map[protocol.Key]*protocol.Object{}, uploads: map[string]map[int32][16]byte{},
-		sizes: map[string]map[int32]int64{}, heads: map[string]protocol.Headers{}, calls: map[string]int{}}
+	return &memoryStore{objects: map[protocol.Key]*protocol.Object{}, uploads: map[string]map[int32]sentPart{},
+		heads: map[string]protocol.Headers{}, calls: map[string]int{}}
 }
 
 func s3Error(kind protocol.Kind, status int) *protocol.Error {
@@ -112,39 +114,45 @@ func (s *memoryStore) object(key protocol.Key) *protocol.Object {
 }
 
 // receive reads a body as a server would and refuses it unless it is whole and as announced.
-func (s *memoryStore) receive(op string, key protocol.Key, body io.ReadSeeker, size int64, sum [16]byte) error {
+func (s *memoryStore) receive(op string, key protocol.Key, body io.ReadSeeker, size int64) (sum [16]byte, crc uint64, err error) {
 	if end, err := body.Seek(0, io.SeekEnd); err != nil || end != size {
-		return fmt.Errorf("the body's end is %d, not %d (%w)", end, size, err)
+		return sum, 0, fmt.Errorf("the body's end is %d, not %d (%w)", end, size, err)
 	}
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return err
+		return sum, 0, err
 	}
-	m := md5.New()
-	n, err := io.Copy(m, io.LimitReader(body, size/2))
+	m, c := md5.New(), crc64nvme.New()
+	both := io.MultiWriter(m, c)
+	n, err := io.Copy(both, io.LimitReader(body, size/2))
 	if err == nil {
 		if s.midway != nil {
 			s.midway(op, key)
 		}
 		var k int64
-		k, err = io.Copy(m, body)
+		k, err = io.Copy(both, body)
 		n += k
 	}
 	if err != nil { // a client's connection breaks; that is all the Store can tell
-		return &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindTransient, Err: errors.New("the body ended early")}
+		return sum, 0, &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindTransient, Err: errors.New("the body ended early")}
 	}
 	if n != size {
-		return &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindTransient, Err: io.ErrUnexpectedEOF}
+		return sum, 0, &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindTransient, Err: io.ErrUnexpectedEOF}
 	}
-	if [16]byte(m.Sum(nil)) != sum {
-		return &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindChanged, Status: 400, Code: "BadDigest"}
-	}
-	return nil
+	return [16]byte(m.Sum(nil)), c.Sum64(), nil
+}
+
+// badDigest is the answer to a body that is not as announced.
+func badDigest(op string, key protocol.Key) error {
+	return &protocol.Error{Op: op, Object: string(key), Kind: protocol.KindChanged, Status: 400, Code: "BadDigest"}
 }
 
 func (s *memoryStore) Put(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64, sum [16]byte) (r protocol.Receipt, err error) {
 	err = s.enter(ctx, "put", key)
 	if err == nil {
-		err = s.receive("put", key, body, size, sum)
+		var got [16]byte
+		if got, _, err = s.receive("put", key, body, size); err == nil && got != sum {
+			err = badDigest("put", key)
+		}
 	}
 	if err == nil {
 		s.mu.Lock()
@@ -158,54 +166,67 @@ func (s *memoryStore) Put(ctx context.Context, key protocol.Key, h protocol.Head
 	return r, err
 }
 
-func (s *memoryStore) StartUpload(ctx context.Context, key protocol.Key, h protocol.Headers) (id string, err error) {
-	if err = s.enter(ctx, "start", key); err == nil {
+func (s *memoryStore) StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) (err error) {
+	if err = s.enter(ctx, "start", up.Key); err == nil {
 		s.mu.Lock()
 		s.next++
-		id = fmt.Sprintf("%s#%d", key, s.next)
-		s.uploads[id], s.sizes[id], s.heads[id] = map[int32][16]byte{}, map[int32]int64{}, h
+		up.UploadID, up.CRC64 = fmt.Sprintf("%s#%d", up.Key, s.next), !s.onlyMD5
+		s.uploads[up.UploadID], s.heads[up.UploadID] = map[int32]sentPart{}, h
 		s.mu.Unlock()
 	}
-	return id, errors.Join(err, s.leave(ctx, "start", key))
+	return errors.Join(err, s.leave(ctx, "start", up.Key))
 }
 
-func (s *memoryStore) UploadPart(ctx context.Context, key protocol.Key, id string, number int32, body io.ReadSeeker, size int64, sum [16]byte) (string, error) {
-	err := s.enter(ctx, "part", key)
+// sentPart is what a server has of a part.
+type sentPart struct {
+	protocol.Part
+	md5 [16]byte
+}
+
+func (s *memoryStore) UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, sum [16]byte, body io.ReadSeeker) (string, error) {
+	err := s.enter(ctx, "part", up.Key)
+	got := sentPart{Part: p}
 	if err == nil {
-		err = s.receive("part", key, body, size, sum)
+		var crc uint64
+		got.md5, crc, err = s.receive("part", up.Key, body, p.Size)
+		if err == nil && (up.CRC64 && crc != p.CRC64 || !up.CRC64 && (got.md5 != sum || p.CRC64 != 0)) {
+			err = badDigest("part", up.Key)
+		}
 	}
+	got.ETag = hex.EncodeToString(got.md5[:])
 	if err == nil {
 		s.mu.Lock()
-		if s.uploads[id] == nil {
+		if s.uploads[up.UploadID] == nil {
 			err = s3Error(protocol.KindNotFound, 404)
 		} else {
-			s.uploads[id][number], s.sizes[id][number] = sum, size
+			s.uploads[up.UploadID][p.Number] = got
 		}
 		s.mu.Unlock()
 	}
-	return hex.EncodeToString(sum[:]), errors.Join(err, s.leave(ctx, "part", key))
+	return got.ETag, errors.Join(err, s.leave(ctx, "part", up.Key))
 }
 
-func (s *memoryStore) FinishUpload(ctx context.Context, key protocol.Key, id string, parts []protocol.Part) (r protocol.Receipt, err error) {
+func (s *memoryStore) FinishUpload(ctx context.Context, up *protocol.Upload) (r protocol.Receipt, err error) {
+	key := up.Key
 	if err = s.enter(ctx, "finish", key); err == nil {
 		s.mu.Lock()
-		if s.uploads[id] == nil {
+		if s.uploads[up.UploadID] == nil {
 			err = s3Error(protocol.KindNotFound, 404)
 		} else {
 			var sums [][16]byte
 			var size int64
-			for i, p := range parts {
-				sum := s.uploads[id][p.Number]
-				if p.Number != int32(i+1) || hex.EncodeToString(sum[:]) != p.ETag || s.sizes[id][p.Number] != p.Size {
+			for i, p := range up.Parts {
+				got := s.uploads[up.UploadID][p.Number]
+				if p.Number != int32(i+1) || got.Part != p {
 					err = errors.Join(err, fmt.Errorf("part %d is not number %d of what was sent", p.Number, i+1))
 				}
-				sums, size = append(sums, sum), size+p.Size
+				sums, size = append(sums, got.md5), size+p.Size
 			}
 			if err == nil {
 				r.ETag = compositeETag(sums)
-				h := s.heads[id]
+				h := s.heads[up.UploadID]
 				s.objects[key] = &protocol.Object{Key: key, Size: size, ETag: r.ETag, ContentType: h.ContentType, Meta: h.Meta}
-				delete(s.uploads, id)
+				delete(s.uploads, up.UploadID)
 			}
 		}
 		s.mu.Unlock()
@@ -220,7 +241,7 @@ func (s *memoryStore) FinishUpload(ctx context.Context, key protocol.Key, id str
 func (s *memoryStore) reopen(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.uploads[id] = map[int32][16]byte{}
+	s.uploads[id] = map[int32]sentPart{}
 }
 
 func (s *memoryStore) AbortUnknown(_ context.Context, key protocol.Key, _ time.Time) error {

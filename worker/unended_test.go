@@ -32,9 +32,9 @@ func TestMultipartOfUnknownIdIsEnded(t *testing.T) {
 // An upload that a server keeps must be known until its end is confirmed: what takes its place waits for that.
 func TestUnconfirmedAbortIsNotForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		id, err := r.store.StartUpload(t.Context(), "big", protocol.Headers{})
-		must(t, err)
-		must(t, r.src.SaveUpload(t.Context(), &protocol.Upload{Bucket: testBucket, Key: "big", UploadID: id, PartSize: mib5})) // of another state
+		up := &protocol.Upload{Bucket: testBucket, Key: "big", PartSize: mib5} // of another state
+		must(t, r.store.StartUpload(t.Context(), up, protocol.Headers{}))
+		must(t, r.src.SaveUpload(t.Context(), up))
 		failed := 0
 		r.store.before = func(_ context.Context, op string, _ protocol.Key) error {
 			if op == "abort" && failed < 3 {
@@ -103,9 +103,9 @@ func TestFinishedUploadThatIsKeptIsEnded(t *testing.T) {
 
 func TestLeftoversAreAborted(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		id, err := r.store.StartUpload(t.Context(), "gone", protocol.Headers{})
-		must(t, err)
-		must(t, r.src.SaveUpload(t.Context(), &protocol.Upload{Bucket: testBucket, Key: "gone", UploadID: id}))
+		up := &protocol.Upload{Bucket: testBucket, Key: "gone"}
+		must(t, r.store.StartUpload(t.Context(), up, protocol.Headers{}))
+		must(t, r.src.SaveUpload(t.Context(), up))
 		r.run(Config{})
 		waitFor(t, time.Minute, func() bool { return r.store.open() == 0 && r.src.uploadRows() == 0 })
 	})

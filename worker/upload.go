@@ -95,6 +95,7 @@ type job struct {
 
 	sums   [][16]byte // multipart: MD5 of the parts of size sumsOf, where the whole file was hashed already
 	sumsOf int64
+	crcs   []uint64 // multipart: CRC-64 of the parts of a file that grows, as they were first read
 }
 
 // single uploads a file by one PUT.

@@ -33,6 +33,10 @@ func (s *Server) createUpload(r *request) {
 	id := "upload-" + strconv.Itoa(s.lastID)
 	s.uploads[id] = &upload{bucket: r.bucket, key: r.key, head: head(r.Header), began: time.Now(), parts: map[int]part{}}
 	s.mu.Unlock()
+	if r.Header.Get("X-Amz-Checksum-Algorithm") == "CRC64NVME" {
+		r.w.Header().Set("X-Amz-Checksum-Algorithm", "CRC64NVME")
+		r.w.Header().Set("X-Amz-Checksum-Type", "FULL_OBJECT")
+	}
 	s.xml(r, http.StatusOK, fmt.Appendf(nil, `%s<InitiateMultipartUploadResult xmlns="%s"><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>`,
 		xml.Header, namespace, r.bucket, escaped(r.key), id))
 }
@@ -91,6 +95,9 @@ func (s *Server) uploadPart(r *request) {
 		return
 	}
 	r.w.Header()["Etag"] = []string{`"` + etag + `"`}
+	if crc := r.Header.Get(checksum); crc != "" {
+		r.w.Header().Set(checksum, crc)
+	}
 	s.answer(r, http.StatusOK)
 }
 

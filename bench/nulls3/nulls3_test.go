@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/minio/crc64nvme"
+
 	"s3apu/bench/nulls3"
 	"s3apu/internal/bucket"
 	"s3apu/protocol"
@@ -159,23 +161,29 @@ func TestListingOfVersionOne(t *testing.T) {
 func TestMultipart(t *testing.T) {
 	b, _, _ := serve(t, 0)
 	key := protocol.Key("in/large file.bin")
-	id, err := b.StartUpload(t.Context(), key, protocol.Headers{Meta: map[string]string{"mode": "0100600"}})
-	if err != nil {
-		t.Fatal(err)
+	up := &protocol.Upload{Key: key}
+	if err := b.StartUpload(t.Context(), up, protocol.Headers{Meta: map[string]string{"mode": "0100600"}}); err != nil || !up.CRC64 {
+		t.Fatal(up, err)
 	}
-	var parts []protocol.Part
 	sums := md5.New()
 	for i := range int32(3) {
 		body := bytes.Repeat([]byte{byte(i)}, 100+int(i))
 		sum := md5.Sum(body)
 		sums.Write(sum[:])
-		etag, err := b.UploadPart(t.Context(), key, id, i+1, bytes.NewReader(body), int64(len(body)), sum)
-		if err != nil {
+		p := protocol.Part{Number: i + 1, Size: int64(len(body)), CRC64: crc64nvme.Checksum(body)}
+		var err error
+		if p.ETag, err = b.UploadPart(t.Context(), up, p, sum, bytes.NewReader(body)); err != nil {
 			t.Fatal(err)
 		}
-		parts = append(parts, protocol.Part{Number: i + 1, Size: int64(len(body)), ETag: etag})
+		if p.CRC64++; i == 2 {
+			if _, err := b.UploadPart(t.Context(), up, p, sum, bytes.NewReader(body)); protocol.KindOf(err) != protocol.KindChanged {
+				t.Errorf("a part with the sum of another: %v", err)
+			}
+		}
+		p.CRC64--
+		up.Parts = append(up.Parts, p)
 	}
-	r, err := b.FinishUpload(t.Context(), key, id, parts)
+	r, err := b.FinishUpload(t.Context(), up)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/minio/crc64nvme"
 )
 
 // object is what is kept of an object, in as few bytes as that takes: there may be millions.
@@ -148,7 +150,10 @@ type reader struct {
 	sum hash.Hash
 }
 
-var errDigest = errors.New("the Content-MD5 is not that of the body")
+// checksum is the header by which parts are checked instead of by Content-MD5.
+const checksum = "X-Amz-Checksum-Crc64nvme"
+
+var errDigest = errors.New("the checksum is not that of the body")
 
 // receive reads a body to its end.
 func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error) {
@@ -157,10 +162,14 @@ func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error
 		body = newChunked(r.Body)
 	}
 	in.sum.Reset()
+	crc, wantCRC := crc64nvme.New(), r.Header.Get(checksum)
 	for err == nil {
 		var n int
 		n, err = body.Read(in.buf[:])
 		in.sum.Write(in.buf[:n])
+		if wantCRC != "" {
+			crc.Write(in.buf[:n])
+		}
 		size += int64(n)
 	}
 	in.sum.Sum(sum[:0])
@@ -168,6 +177,9 @@ func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error
 		return 0, sum, err
 	}
 	if want := r.Header.Get("Content-Md5"); want != "" && want != base64.StdEncoding.EncodeToString(sum[:]) {
+		return 0, sum, errDigest
+	}
+	if wantCRC != "" && wantCRC != base64.StdEncoding.EncodeToString(crc.Sum(nil)) {
 		return 0, sum, errDigest
 	}
 	return size, sum, nil

@@ -36,6 +36,8 @@ type Bucket struct {
 	where      func() (location, bool) // false: not known yet; nil: the SDK does everything
 	wire       *Transport              // rt, if it is one; else nil
 
+	onlyMD5 atomic.Bool // the server has shown that parts cannot be sent with CRC-64
+
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 
 	// The folders of the last key that was written, and of the last that was refused: where Probe tries.

@@ -88,6 +88,7 @@ var codes = map[string]meaning{
 	"PreconditionFailed":                 {protocol.KindChanged, ""},
 	"BadDigest":                          {protocol.KindChanged, "the file changed while it was sent"},
 	"XAmzContentSHA256Mismatch":          {protocol.KindChanged, "the file changed while it was sent"},
+	"XAmzContentChecksumMismatch":        {protocol.KindChanged, "the file changed while it was sent"},
 	"NoSuchBucket":                       {protocol.KindTarget, hintBucket},
 	"InvalidBucketName":                  {protocol.KindTarget, hintBucket},
 	"InvalidBucketState":                 {protocol.KindTarget, hintBucket},

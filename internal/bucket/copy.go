@@ -113,14 +113,16 @@ func (b *Bucket) copyParts(ctx context.Context, src protocol.ObjectID, source st
 	if h != nil {
 		in = &s3.CreateMultipartUploadInput{ContentType: emptyTo(h.ContentType), Metadata: h.Meta}
 	}
-	id, err := b.startUpload(ctx, opCopy, key, in)
+	out, err := b.startUpload(ctx, opCopy, key, in)
 	if err != nil {
+		b.note(key, err)
 		return protocol.Receipt{}, err
 	}
-	parts, err := b.copyRanges(ctx, source, etag, *o.ContentLength, key, id)
+	up := &protocol.Upload{Bucket: b.name, Key: key, UploadID: *out.UploadId}
+	up.Parts, err = b.copyRanges(ctx, source, etag, *o.ContentLength, key, up.UploadID)
 	var r protocol.Receipt
 	if err == nil {
-		r, err = b.FinishUpload(ctx, key, id, parts)
+		r, err = b.FinishUpload(ctx, up)
 	}
 	if err == nil {
 		return r, nil
@@ -128,8 +130,8 @@ func (b *Bucket) copyParts(ctx context.Context, src protocol.ObjectID, source st
 	// What was copied so far would be paid for, for ever. The caller's context may have ended already.
 	aborting, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	if aerr := b.AbortUpload(aborting, key, id); aerr != nil {
-		b.cfg.Log.Warn("a multipart upload stays open", "bucket", b.name, "key", string(key), "upload", id, "err", aerr)
+	if aerr := b.AbortUpload(aborting, key, up.UploadID); aerr != nil {
+		b.cfg.Log.Warn("a multipart upload stays open", "bucket", b.name, "key", string(key), "upload", up.UploadID, "err", aerr)
 	}
 	e := protocol.AsError(err, opCopy, b.object(key))
 	return protocol.Receipt{}, b.copyFailed(ctx, src, key, e)

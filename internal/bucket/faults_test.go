@@ -47,15 +47,14 @@ func put(b *bucket.Bucket, content string) (protocol.Receipt, error) {
 var operations = map[string]func(*bucket.Bucket) error{
 	"Put": func(b *bucket.Bucket) error { _, err := put(b, "x"); return err },
 	"StartUpload": func(b *bucket.Bucket) error {
-		_, err := b.StartUpload(context.Background(), "k", protocol.Headers{})
-		return err
+		return b.StartUpload(context.Background(), &protocol.Upload{Key: "k"}, protocol.Headers{})
 	},
 	"UploadPart": func(b *bucket.Bucket) error {
-		_, err := b.UploadPart(context.Background(), "k", "id", 1, strings.NewReader("x"), 1, md5.Sum([]byte("x")))
+		_, err := b.UploadPart(context.Background(), &protocol.Upload{Key: "k", UploadID: "id"}, protocol.Part{Number: 1, Size: 1}, md5.Sum([]byte("x")), strings.NewReader("x"))
 		return err
 	},
 	"FinishUpload": func(b *bucket.Bucket) error {
-		_, err := b.FinishUpload(context.Background(), "k", "id", []protocol.Part{{Number: 1, Size: 1, ETag: "x"}})
+		_, err := b.FinishUpload(context.Background(), &protocol.Upload{Key: "k", UploadID: "id", Parts: []protocol.Part{{Number: 1, Size: 1, ETag: "x"}}})
 		return err
 	},
 	"Copy": func(b *bucket.Bucket) error {

@@ -7,34 +7,54 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"s3apu/protocol"
 )
 
-// StartUpload begins a multipart upload and returns its id. Nothing is visible until FinishUpload.
-func (b *Bucket) StartUpload(ctx context.Context, key protocol.Key, h protocol.Headers) (string, error) {
+// StartUpload begins the multipart upload of up.Key, of which nothing is visible until FinishUpload. It sets up.UploadID,
+// and up.CRC64 if the server says that it checks parts by CRC-64/NVME (x-amz-checksum-algorithm in the answer; Amazon S3
+// API, CreateMultipartUpload): that costs a tenth of MD5, and in the end S3 holds, and has checked, the sum of the whole.
+// Servers that know nothing of it say nothing, or refuse; then it is MD5, for as long as the bucket is open.
+func (b *Bucket) StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error {
 	const op = "begin the multipart upload of"
-	return b.startUpload(ctx, op, key, &s3.CreateMultipartUploadInput{ContentType: emptyTo(h.ContentType), Metadata: h.Meta})
+	in := &s3.CreateMultipartUploadInput{ContentType: emptyTo(h.ContentType), Metadata: h.Meta}
+	if !b.onlyMD5.Load() {
+		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc64nvme, types.ChecksumTypeFullObject
+	}
+	out, err := b.startUpload(ctx, op, up.Key, in)
+	if e := protocol.AsError(err, op, ""); err != nil && in.ChecksumAlgorithm != "" && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotImplemented) {
+		in.ChecksumAlgorithm, in.ChecksumType = "", ""
+		if out, err = b.startUpload(ctx, op, up.Key, in); err == nil {
+			b.onlyMD5.Store(true)
+		}
+	}
+	if err != nil {
+		b.note(up.Key, err)
+		return err
+	}
+	up.UploadID, up.CRC64 = *out.UploadId, in.ChecksumAlgorithm != "" && out.ChecksumAlgorithm == in.ChecksumAlgorithm
+	return nil
 }
 
-func (b *Bucket) startUpload(ctx context.Context, op string, key protocol.Key, in *s3.CreateMultipartUploadInput) (string, error) {
+// startUpload returns an answer that holds an id.
+func (b *Bucket) startUpload(ctx context.Context, op string, key protocol.Key, in *s3.CreateMultipartUploadInput) (*s3.CreateMultipartUploadOutput, error) {
 	in.Bucket, in.Key = &b.name, (*string)(&key)
 	in.ACL, in.StorageClass = types.ObjectCannedACL(b.cfg.ACL), types.StorageClass(b.cfg.StorageClass)
 	// Once only: an attempt whose answer is lost may have begun an upload, and a second one would begin another.
 	out, err := b.api.CreateMultipartUpload(ctx, in, func(o *s3.Options) { o.Retryer = retryer{attempts: 1} })
 	if err != nil {
-		e := b.fail(ctx, op, key, err)
-		b.note(key, e)
-		return "", e
+		return nil, b.fail(ctx, op, key, err)
 	}
 	if deref(out.UploadId) == "" {
-		return "", b.empty(op, key)
+		return nil, b.empty(op, key)
 	}
-	return *out.UploadId, nil
+	return out, nil
 }
 
 // empty is the error for a success that does not hold what it must.
@@ -43,63 +63,100 @@ func (b *Bucket) empty(op string, key protocol.Key) *protocol.Error {
 		Err: fmt.Errorf("the answer is empty"), Hint: hintEndpoint}
 }
 
-// UploadPart sends a part: size bytes from the beginning of body, whose MD5 is sum. Numbers go from 1 to 10,000; every
-// part but the last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part sent again
-// replaces itself. An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put].
-func (b *Bucket) UploadPart(ctx context.Context, key protocol.Key, uploadID string, number int32, body io.ReadSeeker, size int64, sum [md5.Size]byte) (string, error) {
+// UploadPart sends a part of up, p.Size bytes from the beginning of body, and returns its ETag. The server checks them
+// against p.CRC64 or, without up.CRC64, against md5, and says what it has. Numbers go from 1 to 10,000; every part but the
+// last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part sent again replaces itself.
+// An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put]. Of up it only reads the
+// key, the id and CRC64.
+func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, md5 [md5.Size]byte, body io.ReadSeeker) (string, error) {
 	const op = "upload a part of"
-	out, err := b.api.UploadPart(ctx, &s3.UploadPartInput{
+	in := &s3.UploadPartInput{
 		Bucket:        &b.name,
-		Key:           (*string)(&key),
-		UploadId:      &uploadID,
-		PartNumber:    &number,
-		Body:          exactly(body, size),
-		ContentLength: &size,
-		ContentMD5:    contentMD5(sum),
-	}, b.sending...)
+		Key:           (*string)(&up.Key),
+		UploadId:      &up.UploadID,
+		PartNumber:    &p.Number,
+		Body:          exactly(body, p.Size),
+		ContentLength: &p.Size,
+	}
+	if up.CRC64 {
+		in.ChecksumCRC64NVME = aws.String(crcText(p.CRC64))
+	} else {
+		in.ContentMD5 = contentMD5(md5)
+	}
+	out, err := b.api.UploadPart(ctx, in, b.sending...)
 	if err != nil {
-		e := b.fail(ctx, op, key, err)
-		b.note(key, e)
+		e := b.fail(ctx, op, up.Key, err)
+		b.note(up.Key, e)
 		return "", e
 	}
 	etag := trimETag(out.ETag)
-	if err := b.verify(op, key, etag, sum, out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
+	if up.CRC64 {
+		err = b.verifyCRC(op, up.Key, etag, p.CRC64, deref(out.ChecksumCRC64NVME))
+	} else {
+		err = b.verify(op, up.Key, etag, md5, out.ServerSideEncryption, out.SSECustomerAlgorithm)
+	}
+	if err != nil {
 		return "", err
 	}
 	return etag, nil
 }
 
-// FinishUpload makes an object of the parts, which are in the order of their numbers. An upload that is no longer there
-// is success if the object is exactly what these parts make: then an earlier call came through whose answer was lost.
-// Else it is of KindNotFound.
-func (b *Bucket) FinishUpload(ctx context.Context, key protocol.Key, uploadID string, parts []protocol.Part) (protocol.Receipt, error) {
+// verifyCRC compares the checksum in an answer with that of what was sent.
+func (b *Bucket) verifyCRC(op string, key protocol.Key, etag string, sent uint64, stored string) error {
+	e := &protocol.Error{Op: op, Object: b.object(key), Kind: protocol.KindTransient, Status: 200, Hint: hintEndpoint}
+	switch {
+	case etag == "":
+		e.Err = errNoETag
+	case stored == "":
+		// It agreed and does not keep to it. Of this kind: the upload is given up, and the next attempt is without.
+		b.onlyMD5.Store(true)
+		e.Kind, e.Err = protocol.KindItem, errors.New("the answer holds no checksum, though the server said that it checks by CRC-64")
+	case stored != crcText(sent):
+		e.Err = fmt.Errorf("the server says that it stored CRC-64 %s, and %s was sent", stored, crcText(sent))
+	default:
+		return nil
+	}
+	return e
+}
+
+// FinishUpload makes an object of up.Parts, which are in the order of their numbers. With up.CRC64 the server compares the
+// sum of the whole with ours before the object is visible. An upload that is no longer there is success if the object is
+// exactly what these parts make: then an earlier call came through whose answer was lost. Else it is of KindNotFound.
+func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error) {
 	const op = "finish the multipart upload of"
-	done := make([]types.CompletedPart, len(parts))
-	for i := range parts {
-		etag := `"` + parts[i].ETag + `"`
-		done[i] = types.CompletedPart{PartNumber: &parts[i].Number, ETag: &etag}
+	done := make([]types.CompletedPart, len(up.Parts))
+	for i := range up.Parts {
+		etag := `"` + up.Parts[i].ETag + `"`
+		done[i] = types.CompletedPart{PartNumber: &up.Parts[i].Number, ETag: &etag}
+		if up.CRC64 { // AWS can do without, MinIO and versitygw cannot
+			done[i].ChecksumCRC64NVME = aws.String(crcText(up.Parts[i].CRC64))
+		}
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket:          &b.name,
+		Key:             (*string)(&up.Key),
+		UploadId:        &up.UploadID,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+	}
+	if up.CRC64 {
+		in.ChecksumType, in.ChecksumCRC64NVME = types.ChecksumTypeFullObject, aws.String(crcText(joinedCRC(up.Parts)))
 	}
 	ctx = counting(ctx)
-	out, err := b.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket:          &b.name,
-		Key:             (*string)(&key),
-		UploadId:        &uploadID,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
-	})
+	out, err := b.api.CompleteMultipartUpload(ctx, in)
 	if err != nil {
-		e := b.fail(ctx, op, key, err)
+		e := b.fail(ctx, op, up.Key, err)
 		if e.Kind == protocol.KindNotFound {
-			if r, ok := b.finished(ctx, key, parts); ok {
+			if r, ok := b.finished(ctx, up.Key, up.Parts); ok {
 				return r, nil
 			}
 		}
-		b.note(key, e)
+		b.note(up.Key, e)
 		return protocol.Receipt{}, e
 	}
 	if deref(out.ETag) == "" {
-		return protocol.Receipt{}, b.empty(op, key)
+		return protocol.Receipt{}, b.empty(op, up.Key)
 	}
-	b.note(key, nil)
+	b.note(up.Key, nil)
 	return protocol.Receipt{ETag: trimETag(out.ETag), VersionID: deref(out.VersionId)}, nil
 }
 

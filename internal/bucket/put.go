@@ -68,7 +68,7 @@ func (b *Bucket) putBySDK(ctx context.Context, key protocol.Key, h protocol.Head
 func (b *Bucket) verify(op string, key protocol.Key, etag string, sum [md5.Size]byte, sse types.ServerSideEncryption, customer *string) error {
 	if etag == "" {
 		return &protocol.Error{Op: op, Object: b.object(key), Kind: protocol.KindTransient, Status: 200,
-			Err: errors.New("the answer holds no ETag"), Hint: hintEndpoint}
+			Err: errNoETag, Hint: hintEndpoint}
 	}
 	if sse == types.ServerSideEncryptionAwsKms || sse == types.ServerSideEncryptionAwsKmsDsse || customer != nil {
 		return nil
@@ -81,6 +81,8 @@ func (b *Bucket) verify(op string, key protocol.Key, etag string, sum [md5.Size]
 		Err:  fmt.Errorf("the server says that it stored MD5 %x, and %x was sent", got, sum),
 		Hint: "the object may be damaged until the next attempt succeeds; if this goes on, the server's ETags are not what S3's are"}
 }
+
+var errNoETag = errors.New("the answer holds no ETag")
 
 // isMD5 returns an ETag as the MD5 that it may be.
 func isMD5(etag string) (sum [md5.Size]byte, ok bool) {

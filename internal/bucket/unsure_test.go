@@ -59,7 +59,7 @@ func TestUploadIsBegunOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if _, err := b.StartUpload(t.Context(), "k", protocol.Headers{}); err == nil || n.Load() != 1 {
+	if err := b.StartUpload(t.Context(), &protocol.Upload{Key: "k"}, protocol.Headers{}); err == nil || n.Load() != 1 {
 		t.Errorf("%d uploads were begun: %v", n.Load(), err)
 	}
 }

@@ -42,6 +42,7 @@ func Run(t *testing.T, target Target) {
 		{"Delete", (*suite).remove},
 		{"FileAndFolder", (*suite).shadow},
 		{"Multipart", (*suite).multipart},
+		{"MultipartByCRC64", (*suite).crc64},
 		{"MultipartAbort", (*suite).multipartAbort},
 		{"FinishTwice", (*suite).finishTwice},
 		{"Uploads", (*suite).uploads},

@@ -56,8 +56,7 @@ func (s *suite) noBucket() {
 		s.kind(err, protocol.KindTarget)
 	}
 	s.kind(b.Delete(s.Context(), "k"), protocol.KindTarget)
-	_, err = b.StartUpload(s.Context(), "k", headers)
-	s.kind(err, protocol.KindTarget)
+	s.kind(b.StartUpload(s.Context(), &protocol.Upload{Key: "k"}, headers), protocol.KindTarget)
 	found := b.Check(s.Context(), "")
 	if n := len(found); n == 0 || found[n-1].What != bucket.FindBucket || found[n-1].OK || found[n-1].Hint == "" {
 		s.Errorf("Check: %+v", found)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/minio/crc64nvme"
+
 	"s3apu/internal/bucket"
 	"s3apu/protocol"
 )
@@ -24,27 +26,32 @@ func pieces(n int) [][]byte {
 	return append(parts, []byte("the tail"))
 }
 
-func (s *suite) sendPart(key protocol.Key, id string, number int32, data []byte) protocol.Part {
+// sendPart sends a part with the right sum.
+func (s *suite) sendPart(up *protocol.Upload, number int32, data []byte) protocol.Part {
 	s.Helper()
-	etag, err := s.b.UploadPart(s.Context(), key, id, number, bytes.NewReader(data), int64(len(data)), md5.Sum(data))
+	p := protocol.Part{Number: number, Size: int64(len(data))}
+	if up.CRC64 {
+		p.CRC64 = crc64nvme.Checksum(data)
+	}
+	etag, err := s.b.UploadPart(s.Context(), up, p, md5.Sum(data), bytes.NewReader(data))
 	if err != nil {
 		s.Fatalf("UploadPart %d: %v", number, err)
 	}
-	return protocol.Part{Number: number, Size: int64(len(data)), ETag: etag}
+	p.ETag = etag
+	return p
 }
 
 // upload sends parts without finishing.
-func (s *suite) upload(key protocol.Key, data [][]byte) (string, []protocol.Part) {
+func (s *suite) upload(key protocol.Key, data [][]byte) *protocol.Upload {
 	s.Helper()
-	id, err := s.b.StartUpload(s.Context(), key, headers)
-	if err != nil {
+	up := &protocol.Upload{Key: key, Parts: make([]protocol.Part, len(data))}
+	if err := s.b.StartUpload(s.Context(), up, headers); err != nil {
 		s.Fatalf("StartUpload: %v", err)
 	}
-	parts := make([]protocol.Part, len(data))
 	for i := len(data) - 1; i >= 0; i-- { // in any order
-		parts[i] = s.sendPart(key, id, int32(i+1), data[i])
+		up.Parts[i] = s.sendPart(up, int32(i+1), data[i])
 	}
-	return id, parts
+	return up
 }
 
 // composite is the ETag of an object made of parts.
@@ -60,12 +67,12 @@ func composite(data [][]byte) string {
 func (s *suite) multipart() {
 	const key = "big files/日本 +%.bin"
 	data := pieces(2)
-	id, parts := s.upload(key, data)
+	up := s.upload(key, data)
 	s.absent(key)
 	// A part that is sent again replaces itself.
 	data[1] = bytes.Repeat([]byte("z"), minPart)
-	parts[1] = s.sendPart(key, id, 2, data[1])
-	r, err := s.b.FinishUpload(s.Context(), key, id, parts)
+	up.Parts[1] = s.sendPart(up, 2, data[1])
+	r, err := s.b.FinishUpload(s.Context(), up)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -86,40 +93,64 @@ func (s *suite) multipart() {
 		}
 	}
 	// A changed part is refused.
-	id, parts = s.upload(key, data)
-	_, err = s.b.UploadPart(s.Context(), key, id, 3, strings.NewReader("other"), 5, md5.Sum([]byte("right")))
+	up = s.upload(key, data)
+	wrong := protocol.Part{Number: 3, Size: 5, CRC64: 1}
+	_, err = s.b.UploadPart(s.Context(), up, wrong, md5.Sum([]byte("right")), strings.NewReader("other"))
 	s.kind(err, protocol.KindChanged)
-	parts[0].ETag = hexMD5("something else")
-	_, err = s.b.FinishUpload(s.Context(), key, id, parts)
+	up.Parts[0].ETag = hexMD5("something else")
+	_, err = s.b.FinishUpload(s.Context(), up)
 	s.kind(err, protocol.KindItem)
-	if err := s.b.AbortUpload(s.Context(), key, id); err != nil {
+	if err := s.b.AbortUpload(s.Context(), key, up.UploadID); err != nil {
 		s.Error(err)
+	}
+}
+
+// crc64: the server says that it checks by CRC-64, does so for each part and for the whole, and tells its sum afterwards.
+func (s *suite) crc64() {
+	const key = "big"
+	data := pieces(2)
+	up := s.upload(key, data)
+	if !up.CRC64 {
+		s.Fatal("the server knows nothing of CRC-64")
+	}
+	right := up.Parts[1].CRC64
+	up.Parts[1].CRC64++
+	_, err := s.b.FinishUpload(s.Context(), up)
+	if k := protocol.KindOf(err); k != protocol.KindChanged && k != protocol.KindItem { // of the part, or of the whole
+		s.Errorf("a wrong sum: %v", err)
+	}
+	s.absent(key)
+	up.Parts[1].CRC64 = right
+	if _, err := s.b.FinishUpload(s.Context(), up); err != nil {
+		s.Fatal(err)
+	}
+	if s.content(s.b, key) != string(bytes.Join(data, nil)) {
+		s.Error("the content is different")
 	}
 }
 
 func (s *suite) multipartAbort() {
 	const key = "big"
-	id, parts := s.upload(key, pieces(1))
+	up := s.upload(key, pieces(1))
 	for range 2 {
-		if err := s.b.AbortUpload(s.Context(), key, id); err != nil {
+		if err := s.b.AbortUpload(s.Context(), key, up.UploadID); err != nil {
 			s.Errorf("AbortUpload: %v", err)
 		}
 	}
 	s.absent(key)
-	_, err := s.b.UploadPart(s.Context(), key, id, 1, strings.NewReader("x"), 1, md5.Sum([]byte("x")))
+	_, err := s.b.UploadPart(s.Context(), up, protocol.Part{Number: 1, Size: 1, CRC64: crc64nvme.Checksum([]byte("x"))}, md5.Sum([]byte("x")), strings.NewReader("x"))
 	s.kind(err, protocol.KindNotFound)
-	_, err = s.b.FinishUpload(s.Context(), key, id, parts)
+	_, err = s.b.FinishUpload(s.Context(), up)
 	s.kind(err, protocol.KindNotFound)
 }
 
 func (s *suite) finishTwice() {
-	const key = "big"
-	id, parts := s.upload(key, pieces(1))
-	first, err := s.b.FinishUpload(s.Context(), key, id, parts)
+	up := s.upload("big", pieces(1))
+	first, err := s.b.FinishUpload(s.Context(), up)
 	if err != nil {
 		s.Fatal(err)
 	}
-	again, err := s.b.FinishUpload(s.Context(), key, id, parts)
+	again, err := s.b.FinishUpload(s.Context(), up)
 	if err != nil || again.ETag != first.ETag {
 		s.Errorf("%+v, %v", again, err)
 	}
@@ -130,14 +161,14 @@ func (s *suite) uploads() {
 	for range s.b.Uploads(s.Context(), key) {
 		s.Error("an upload that nobody began")
 	}
-	id, _ := s.upload(key, pieces(0))
+	up := s.upload(key, pieces(0))
 	found := 0
 	for u, err := range s.b.Uploads(s.Context(), key) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if u.Key != key || u.UploadID != id || u.Began.IsZero() {
-			s.Errorf("%+v, not %q %q", u, key, id)
+		if u.Key != key || u.UploadID != up.UploadID || u.Began.IsZero() {
+			s.Errorf("%+v, not %q %q", u, key, up.UploadID)
 		}
 		found++
 		if err := s.b.AbortUpload(s.Context(), u.Key, u.UploadID); err != nil {

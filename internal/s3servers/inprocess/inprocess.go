@@ -19,7 +19,7 @@ func New(dir string, keys map[string]string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := etags(gofakes3.New(s).Server())
+	h := checksums(etags(gofakes3.New(s).Server()))
 	if len(keys) > 0 {
 		h = signed(h, keys)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/minio/crc64nvme"
 	"github.com/rclone/gofakes3"
 )
 
@@ -194,17 +195,21 @@ type contents struct {
 	io.Closer
 }
 
-// receive writes what r holds into a new file, and returns its name, size and MD5. size is -1 if it is not known.
-func (s *store) receive(r io.Reader, size int64) (name string, n int64, sum []byte, err error) {
+// receive writes what r holds into a new file, and returns its name, size and MD5. size is -1 if it is not known. It fails
+// if the request, whose context it is given, announced another checksum.
+func (s *store) receive(ctx context.Context, r io.Reader, size int64) (name string, n int64, sum []byte, err error) {
 	name = s.tmpName()
 	f, err := s.root.Create(name)
 	if err != nil {
 		return "", 0, nil, err
 	}
-	h := md5.New()
-	n, err = io.Copy(io.MultiWriter(f, h), r)
+	h, crc := md5.New(), crc64nvme.New()
+	n, err = io.Copy(io.MultiWriter(f, h, crc), r)
 	if errors.Is(err, io.ErrUnexpectedEOF) || err == nil && size >= 0 && n != size {
 		err = gofakes3.ErrIncompleteBody
+	}
+	if err == nil {
+		err = announced(ctx, crc.Sum(nil))
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -239,7 +244,7 @@ func (s *store) keep(ctx context.Context, bucket, key, tmp string, r *row) error
 }
 
 func (s *store) PutObject(ctx context.Context, bucket, key string, meta map[string]string, input io.Reader, size int64) (gofakes3.PutObjectResult, error) {
-	tmp, n, sum, err := s.receive(input, size)
+	tmp, n, sum, err := s.receive(ctx, input, size)
 	if err != nil {
 		return gofakes3.PutObjectResult{}, err
 	}
@@ -253,7 +258,7 @@ func (s *store) CopyObject(ctx context.Context, srcBucket, srcKey, bucket, key s
 		return gofakes3.CopyObjectResult{}, err
 	}
 	defer src.Contents.Close()
-	tmp, n, sum, err := s.receive(src.Contents, src.Size)
+	tmp, n, sum, err := s.receive(ctx, src.Contents, src.Size)
 	if err != nil {
 		return gofakes3.CopyObjectResult{}, err
 	}

@@ -48,12 +48,12 @@ func (s *store) CreateMultipartUpload(_ context.Context, _, _ string, meta map[s
 	return id, s.root.WriteFile(path.Join(dir, "meta"), data, 0o644)
 }
 
-func (s *store) UploadPart(_ context.Context, _, _ string, id gofakes3.UploadID, number int, size int64, body io.Reader) (string, error) {
+func (s *store) UploadPart(ctx context.Context, _, _ string, id gofakes3.UploadID, number int, size int64, body io.Reader) (string, error) {
 	dir, err := uploadDir(id)
 	if err != nil {
 		return "", err
 	}
-	tmp, _, sum, err := s.receive(body, size)
+	tmp, _, sum, err := s.receive(ctx, body, size)
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, bucket, key string,
 	if err != nil {
 		return "", "", err
 	}
-	tmp, n, _, err := s.receive(&joined{store: s, names: names}, -1)
+	tmp, n, _, err := s.receive(ctx, &joined{store: s, names: names}, -1)
 	if err != nil {
 		return "", "", err
 	}
