@@ -149,11 +149,7 @@ func (s *source) unchanged() *protocol.Error {
 	if e != nil || !s.still(named) {
 		return s.changed()
 	}
-	now, e := s.current()
-	if e != nil {
-		return e
-	}
-	return s.same(now)
+	return s.same(named) // by device and number it is the open file, whose state this is then
 }
 
 // same returns nil if the open file, in this state, is still in the one that was begun with, and at rest.
