@@ -14,7 +14,7 @@
 //     delete: EACCES, EIO and ESTALE say nothing about whether the file is there.
 //   - An object that is in the bucket but not in the ledger is never touched, unless a file lies at its key.
 //   - Memory does not grow with the tree: a scan holds the names of the folders on the way down (one level at a
-//     time), some 400 files that were looked at ahead, one row of each stream and at most [deferMax] keys to be deleted.
+//     time), some 500 files that were looked at ahead, one row of each stream and at most [deferMax] keys to be deleted.
 //   - FIFOs, sockets and devices are counted and skipped. So are symbolic links, unless the folder stores or follows
 //     them; what a link keeps from being seen is not deleted.
 //

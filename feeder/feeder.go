@@ -22,7 +22,8 @@ type Folder struct {
 	Prefix string // of the keys; without a slash at the end; empty: the root of the bucket
 
 	// Match says whether a path below Root belongs to the folder. rel is separated by slashes. A folder that does not
-	// match is not entered. What does not match is neither uploaded nor deleted. Nil: everything matches.
+	// match is not entered. What does not match is neither uploaded nor deleted. It is called by several goroutines at the
+	// same time. Nil: everything matches.
 	Match func(rel string, folder bool) bool
 
 	// Depth is how many levels are taken: 0 all, 1 the root's own entries, n entries of up to n names. A sub-folder at

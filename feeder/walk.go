@@ -70,9 +70,12 @@ type walker struct {
 	prefix string // of the keys, with a slash at the end or empty
 	layout layout
 	links  *links // the rule for symbolic links; nil: they are nothing
-	match  func(rel string, folder bool) bool
-	visit  func(*found) error // an error ends the walk; what it is given is good until it returns
-	step   found
+
+	// match is safe for concurrent use: see run.
+	match func(rel string, folder bool) bool
+	visit func(*found) error // an error ends the walk; what it is given is good until it returns
+	step  found
+	far   []found // of run, at most runMost; nil: there was none yet
 }
 
 // say visits one step.
@@ -108,32 +111,34 @@ func (w *walker) walk(ctx context.Context, rel string, levels int) error {
 func (w *walker) level(ctx context.Context, d *dir, names []entry, at string, levels int) error {
 	w.links.apply(names, at[len(w.prefix):])
 	names = sortNames(names, w.layout)
+	for len(names) > 0 {
+		var err error
+		n := runOf(names)
+		if n >= runLeast {
+			err = w.run(ctx, d, names[:n], at)
+		} else {
+			n = max(n, 1)
+			err = w.entries(ctx, d, names[:n], at, levels)
+		}
+		if err != nil {
+			return err
+		}
+		names = names[n:]
+	}
+	return nil
+}
+
+// entries visits entries of one folder, one after the other.
+func (w *walker) entries(ctx context.Context, d *dir, names []entry, at string, levels int) error {
 	for _, e := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		key := at + e.name
-		rel := key[len(w.prefix):]
-		isFolder := e.kind == folderEntry || e.kind == folderObject
-		if !w.match(rel, isFolder) {
-			continue
-		}
 		var err error
-		switch {
-		case !okName(key, e.name):
-			if e.kind != folderObject {
-				err = w.say(found{kind: odd, key: e.sortsAs(at), rel: rel, dev: d.dev, err: protocol.Key(key).Check()})
-			}
-		case isFolder:
-			err = w.folder(ctx, d, e, key, levels)
-		case e.kind == specialEntry:
-			err = w.say(found{kind: special, key: key, rel: rel})
-		case e.kind == astrayEntry:
-			f := found{kind: astray, key: key, rel: rel, dev: d.dev}
-			_, f.err = w.links.state(rel)
-			err = w.say(f)
-		default:
-			err = w.file(d, e.name, key)
+		if e.kind == folderEntry || e.kind == folderObject {
+			err = w.folder(ctx, d, e, at, levels)
+		} else if w.look(d, e, at, &w.step) {
+			err = w.visit(&w.step)
 		}
 		if err != nil {
 			return err
@@ -142,13 +147,29 @@ func (w *walker) level(ctx context.Context, d *dir, names []entry, at string, le
 	return nil
 }
 
-// file visits what was not a folder when its folder was read.
-func (w *walker) file(d *dir, name, key string) error {
-	f := found{kind: aFile, key: key, rel: key[len(w.prefix):], dev: d.dev}
-	w.entry(d, name, &f)
+// look finds the step of what was not a folder when its folder was read, and reports whether there is one. Safe for
+// concurrent use.
+func (w *walker) look(d *dir, e entry, at string, f *found) bool {
+	key := at + e.name
+	*f = found{kind: aFile, key: key, rel: key[len(w.prefix):], dev: d.dev}
+	switch {
+	case !w.match(f.rel, false):
+		return false
+	case !okName(key, e.name):
+		f.kind, f.err = odd, protocol.Key(key).Check()
+		return true
+	case e.kind == specialEntry:
+		f.kind = special
+		return true
+	case e.kind == astrayEntry:
+		f.kind = astray
+		_, f.err = w.links.state(f.rel)
+		return true
+	}
+	w.entry(d, e.name, f)
 	switch {
 	case missing(f.err):
-		return nil
+		return false
 	case f.err != nil:
 		f.kind = unseen
 	case f.stat.IsFolder():
@@ -156,12 +177,23 @@ func (w *walker) file(d *dir, name, key string) error {
 	case !f.stat.IsFile() && (!f.stat.IsLink() || !w.links.stored()):
 		f.kind = special
 	}
-	return w.say(f)
+	return true
 }
 
 // folder visits a sub-folder and, at its place in the order, what is in it.
-func (w *walker) folder(ctx context.Context, d *dir, e entry, key string, levels int) error {
+func (w *walker) folder(ctx context.Context, d *dir, e entry, at string, levels int) error {
+	key := at + e.name
 	f := found{kind: aFolder, key: key, rel: key[len(w.prefix):], dev: d.dev}
+	if !w.match(f.rel, true) {
+		return nil
+	}
+	if !okName(key, e.name) {
+		if e.kind == folderObject {
+			return nil // it is said once, at the other
+		}
+		f.kind, f.key, f.err = odd, e.sortsAs(at), protocol.Key(key).Check()
+		return w.say(f)
+	}
 	if e.kind == folderEntry {
 		f.key += "/"
 		if len(f.key) > protocol.MaxKeyBytes {
