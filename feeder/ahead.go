@@ -6,8 +6,8 @@ import (
 )
 
 // A walk runs ahead of who visits its steps by no more than aheadBatches+2 batches of aheadSteps steps each, about 200
-// bytes a step and its path. Two processors share the work of a scan then: one looks at the files, the other reads the
-// ledger and compares. A batch is large enough that the hand-over costs nothing beside the system calls; both are guesses.
+// bytes a step and its path, and by a run (run.go). Two processors share the work of a scan then: one looks at the files,
+// the other reads the ledger and compares, or looks from the far end of a run. A batch is large enough that the hand-over costs nothing beside the system calls; both are guesses.
 const (
 	aheadSteps   = 64
 	aheadBatches = 4

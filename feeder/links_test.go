@@ -65,6 +65,25 @@ func TestScanOfLinks(t *testing.T) {
 }
 
 // What changes behind a link is looked at under the link's name too, and a busy file is waited for under its own.
+// Both ends of a run resolve links at the same time.
+func TestRunOfFollowedLinks(t *testing.T) {
+	b, _ := linked(t, "follow")
+	b.write("t/x", "1")
+	want := []string{"mkd p/t/", "upl p/t/x", "mkd p/d/"}
+	b.mkdir("d")
+	for i := range runMost + 2 {
+		name := fmt.Sprintf("d/f%05d", i)
+		b.link("../t/x", name)
+		want = append(want, "upl p/"+name)
+	}
+	r, put := b.scan("", deep)
+	slices.Sort(want)
+	slices.Sort(put)
+	if !slices.Equal(put, want) || r.Skipped != 0 {
+		t.Errorf("%+v, put %q", r, put)
+	}
+}
+
 func TestChangeBehindALink(t *testing.T) {
 	b, scanned := linked(t, "follow")
 	b.write("d/f", "1")

@@ -5,14 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// A run is a row of files in one folder. Two goroutines look at it, one from each end and a share at a time, so that a scan
+// A run is a stretch of files in one folder, one behind the other. Two goroutines look at it, one from each end and a share at a time, so that a scan
 // does not wait for the system calls of one processor. Where they meet, the steps from the far end are said in their order:
 // each was looked at no more than runMost steps before its turn. There is no second folder in it: nothing more is open, and
 // what is wrong with a folder is found when it is its turn.
 const (
-	runShare = 8            // files: some 10 µs, which one end may have to wait for the other
+	runShare = 8            // files, of some 1 µs each (docs/design/0013): so long one end may have to wait for the other
 	runLeast = 6 * runShare // files: for fewer, waking another processor costs as much as it brings. A guess
-	runMost  = 128          // files of some 150 bytes each and a path: more brought nothing in a folder of 200,000
+	runMost  = 128          // files of 128 bytes each and a path: more brought nothing in a folder of 200,000
 )
 
 // runOf returns how many files names begin with: from runLeast on in whole shares, and at most runMost.
@@ -27,12 +27,12 @@ func runOf(names []entry) int {
 	return n
 }
 
-// run visits the files of a run. The goroutine at the far end, which visits nothing, has ended when run returns.
-func (w *walker) run(ctx context.Context, d *dir, names []entry, at string) error {
+// bothEnds visits the files of a run. The goroutine at the far end, which visits nothing, has ended when bothEnds returns.
+func (w *walker) bothEnds(ctx context.Context, d *dir, names []entry, at string) error {
 	if w.far == nil {
 		w.far = make([]found, runMost)
 	}
-	far := w.far[:len(names)]
+	far := w.far[:len(names)] // a zero one: nothing is there
 	defer clear(far)
 	var left atomic.Int64 // files that nobody has taken yet
 	left.Store(int64(len(names)))

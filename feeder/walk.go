@@ -71,11 +71,11 @@ type walker struct {
 	layout layout
 	links  *links // the rule for symbolic links; nil: they are nothing
 
-	// match is safe for concurrent use: see run.
+	// match is safe for concurrent use: see bothEnds.
 	match func(rel string, folder bool) bool
 	visit func(*found) error // an error ends the walk; what it is given is good until it returns
 	step  found
-	far   []found // of run, at most runMost; nil: there was none yet
+	far   []found // of bothEnds, runMost; nil: there was none yet
 }
 
 // say visits one step.
@@ -115,7 +115,7 @@ func (w *walker) level(ctx context.Context, d *dir, names []entry, at string, le
 		var err error
 		n := runOf(names)
 		if n >= runLeast {
-			err = w.run(ctx, d, names[:n], at)
+			err = w.bothEnds(ctx, d, names[:n], at)
 		} else {
 			n = max(n, 1)
 			err = w.entries(ctx, d, names[:n], at, levels)

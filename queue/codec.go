@@ -95,7 +95,6 @@ func (d *decoder) string() string {
 const (
 	entryVersion  = 1
 	uploadVersion = 1
-	uploadOfCRC64 = 2 // the same with a CRC-64 behind each part
 )
 
 // The forms of an MD5 in an entry.
@@ -214,45 +213,58 @@ func (d *decoder) hex(same string) string {
 }
 
 // appendUpload appends the encoding of u, all but bucket and key.
+//
+// An upload by CRC-64 has the negative of its part size, and behind each part another one of that number, whose size is the
+// sum. A program that knows nothing of it finds no sensible part size, and begins the upload anew.
 func appendUpload(b []byte, u *protocol.Upload) []byte {
-	if u.CRC64 {
-		b = append(b, uploadOfCRC64)
-	} else {
-		b = append(b, uploadVersion)
+	crc, size, n := u.CRC64 && u.PartSize > 0, u.PartSize, uint64(len(u.Parts))
+	if crc {
+		size, n = -size, 2*n
 	}
+	b = append(b, uploadVersion)
 	b = appendString(b, u.UploadID)
-	b = appendInt(b, u.PartSize)
+	b = appendInt(b, size)
 	b = appendStat(b, &u.Stat)
 	b = appendInt(b, u.Began)
-	b = appendUint(b, uint64(len(u.Parts)))
+	b = appendUint(b, n)
 	for i := range u.Parts {
-		b = appendInt(b, int64(u.Parts[i].Number))
-		b = appendInt(b, u.Parts[i].Size)
-		b = appendHex(b, u.Parts[i].ETag)
-		if u.CRC64 {
-			b = appendUint(b, u.Parts[i].CRC64)
+		p := &u.Parts[i]
+		b = appendPart(b, p.Number, p.Size, p.ETag)
+		if crc {
+			b = appendPart(b, p.Number, int64(p.CRC64), "")
 		}
 	}
 	return b
 }
 
+func appendPart(b []byte, number int32, size int64, etag string) []byte {
+	b = appendInt(b, int64(number))
+	b = appendInt(b, size)
+	return appendHex(b, etag)
+}
+
 // decodeUpload is the inverse of [appendUpload].
 func decodeUpload(id protocol.ObjectID, b []byte) (*protocol.Upload, error) {
 	d := decoder{b: b}
-	version := d.byte()
-	d.check(version == uploadVersion || version == uploadOfCRC64, "version")
-	u := &protocol.Upload{Bucket: id.Bucket, Key: id.Key, CRC64: version == uploadOfCRC64, UploadID: d.string(), PartSize: d.int()}
+	d.version(uploadVersion)
+	u := &protocol.Upload{Bucket: id.Bucket, Key: id.Key, UploadID: d.string(), PartSize: d.int()}
+	if u.CRC64 = u.PartSize < 0; u.CRC64 {
+		u.PartSize = -u.PartSize
+		d.check(u.PartSize > 0, "part size")
+	}
 	u.Stat = d.stat()
 	u.Began = d.int()
 	n := d.uintUpTo(uint64(len(d.b))) // a part takes three bytes at least
-	for range n {
-		number := d.int()
-		d.check(number == int64(int32(number)), "part number")
-		p := protocol.Part{Number: int32(number), Size: d.int(), ETag: d.hex("")}
-		if u.CRC64 {
-			p.CRC64 = d.uint()
+	d.check(!u.CRC64 || n%2 == 0, "number of parts")
+	for i := range n {
+		p := d.part()
+		if u.CRC64 && i%2 == 1 {
+			last := &u.Parts[len(u.Parts)-1]
+			last.CRC64 = uint64(p.Size)
+			d.check(p.Number == last.Number && p.ETag == "", "sum of a part")
+		} else {
+			u.Parts = append(u.Parts, p)
 		}
-		u.Parts = append(u.Parts, p)
 		if d.err != nil {
 			break
 		}
@@ -262,4 +274,10 @@ func decodeUpload(id protocol.ObjectID, b []byte) (*protocol.Upload, error) {
 		return nil, d.err
 	}
 	return u, nil
+}
+
+func (d *decoder) part() protocol.Part {
+	number := d.int()
+	d.check(number == int64(int32(number)), "part number")
+	return protocol.Part{Number: int32(number), Size: d.int(), ETag: d.hex("")}
 }

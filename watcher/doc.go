@@ -10,7 +10,7 @@
 //     for each watched folder.
 //   - A file is handed out as a path only when nobody had it open for writing, or mapped writable, at the moment of
 //     the check (Linux, a file of our own or CAP_LEASE, a local filesystem). Elsewhere it is handed out when it was
-//     quiet for Settle, or after MaxDelay. Whoever reads it afterwards still compares fstat before and after.
+//     quiet for Settle, or after MaxDelay. Whoever reads it afterwards still compares its state before and after.
 //   - What lies in a folder of a Rescan has not been waited for: ask [AtRestPath], and [Watcher.Mark] what is busy.
 //   - A watch always stands before the folder under it is listed or reported, so nothing falls between the two.
 //

@@ -50,8 +50,9 @@ type Store interface {
 	// checked. The object becomes visible by FinishUpload only.
 	StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error
 	// UploadPart sends part p of up, numbered from 1, and returns its ETag without quotes. The server checks the body against
-	// p.CRC64 if up is one with CRC64, else against md5. KindNotFound: no such upload.
-	UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, md5 [16]byte, body io.ReadSeeker) (string, error)
+	// p.CRC64 if up is one with CRC64, else against the MD5 sum. KindNotFound: no such upload. Called for several parts at
+	// the same time, while up.Parts grows: of up only key, id and CRC64 are read.
+	UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, sum [16]byte, body io.ReadSeeker) (string, error)
 	// FinishUpload makes the object out of up.Parts, which are in order of their numbers.
 	FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error)
 	// AbortUpload frees what was sent. KindNotFound: there is no such upload any more.

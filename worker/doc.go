@@ -16,6 +16,6 @@
 // A fault of the target or of the Source is logged once when it begins and once when it ends, and Run goes on.
 //
 // The way through the source: api.go (what it needs), pool.go (the goroutines), deal.go (leases), hand.go (one delivery), upload.go,
-// multipart.go, folder.go (the verbs), file.go and metadata.go (the local side), verdict.go (what a failure means),
+// multipart.go and parts.go (large files), folder.go (the verbs), file.go and metadata.go (the local side), verdict.go (what a failure means),
 // climb.go, aimd.go, slots.go and pace.go (how many at once, and the pace), gate.go (the pause), settler.go, stats.go.
 package worker

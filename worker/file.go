@@ -142,14 +142,17 @@ func (s *source) current() (protocol.Stat, *protocol.Error) {
 // One that grows must be the same file and not have become shorter; whether its bytes stayed what they are is for two
 // readings to tell (see [job.content]).
 func (s *source) unchanged() *protocol.Error {
-	named, e := s.lstat()
-	if e != nil && e.Kind != protocol.KindVanished {
-		return e
+	now, e := s.lstat()                           // of the same device and number it is the open file
+	if e == nil && now.Ino == 0 && s.still(now) { // a system that numbers no files: it may be another one
+		now, e = s.current()
 	}
-	if e != nil || !s.still(named) {
+	switch {
+	case e == nil:
+		return s.same(now)
+	case e.Kind == protocol.KindVanished:
 		return s.changed()
 	}
-	return s.same(named) // by device and number it is the open file, whose state this is then
+	return e
 }
 
 // same returns nil if the open file, in this state, is still in the one that was begun with, and at rest.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -146,6 +147,33 @@ func TestRewrittenWithoutARest(t *testing.T) {
 	if torn.Load() > 0 {
 		t.Errorf("%d of %d objects were never a state of the file", torn.Load(), made.Load())
 	}
+}
+
+// Parts of a file that grows go with the sums of the first reading: what is rewritten behind it is refused.
+func TestPartsHaveTheFirstReadingsSums(t *testing.T) {
+	bySum(t, func(t *testing.T, r *rig) {
+		const size = 16 << 20
+		path := r.file("f", size, 1)
+		var once sync.Once
+		r.store.before = func(_ context.Context, op string, _ protocol.Key) error {
+			if op == "part" { // the first of several, one at a time: the last was read once and is not sent yet
+				once.Do(func() {
+					f, err := os.OpenFile(path, os.O_WRONLY, 0)
+					must(t, err)
+					_, err = f.WriteAt([]byte("other"), size-5)
+					must(t, errors.Join(err, f.Close()))
+				})
+			}
+			return nil
+		}
+		r.src.put(hint(upl("f", path)))
+		r.run(Config{MultipartAbove: 8 << 20, PartSize: mib5, Parts: 1, AtRest: func(*os.File) bool { return false },
+			Folders: []Folder{{Path: r.dir, Unresting: func(string) bool { return true }}}})
+		waitFor(t, time.Minute, func() bool { return r.store.object("f") != nil })
+		if r.store.count("start") != 2 || r.store.aborted != 1 {
+			t.Errorf("%d uploads were begun, %d aborted", r.store.count("start"), r.store.aborted)
+		}
+	})
 }
 
 // A busy file that nobody has given permission for waits as ever.

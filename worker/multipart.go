@@ -194,7 +194,8 @@ func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *pro
 	return up, nil
 }
 
-// finish sends what is missing and makes the object, if the file has stayed as it was.
+// finish reads a file that grows for the first time, sends what is missing, and makes the object if the file has stayed as
+// it was.
 func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.Error) {
 	if u.src.growing {
 		if e := u.firstReading(ctx, up); e != nil {
@@ -232,7 +233,10 @@ func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.
 func (u *job) setBack(ctx context.Context, up *protocol.Upload, e *protocol.Error) {
 	switch e.Kind {
 	case protocol.KindItem, protocol.KindChanged, protocol.KindVanished:
-		_ = u.abort(ctx, up) // else the next attempt does
+		if u.abort(ctx, up) != nil { // the next attempt ends it, and does not go on with it
+			up.PartSize, up.Parts = 0, nil
+			_ = u.p.source.SaveUpload(ctx, up) // else it is gone on with, and refused once more
+		}
 	case protocol.KindNotFound: // S3 has ended it: begin anew, with the usual pause
 		_ = u.p.source.DropUpload(ctx, u.d.ID()) // if it stays, the next attempt comes here again
 		e.Kind = protocol.KindTransient

@@ -228,7 +228,7 @@ func TestMultipartTroubles(t *testing.T) {
 				}
 				return abort(ctx, op, k)
 			}
-		}, seed: 1},
+		}, starts: 2, aborts: 1, seed: 1},
 		{name: "the file changes under a part", midway: func(r *rig) func(string, protocol.Key) {
 			n := 0
 			return func(string, protocol.Key) {

@@ -85,8 +85,8 @@ func (s *sending) failed() bool {
 	return s.err != nil
 }
 
-// check returns part number of up with the sum that S3 is to check it by: known from a reading of the whole, or made now.
-func (s *sending) check(ctx context.Context, number int) (p protocol.Part, md5 [16]byte, e *protocol.Error) {
+// summed returns part number of up with the sum that S3 is to check it by: known from a reading of the whole, or made now.
+func (s *sending) summed(ctx context.Context, number int) (p protocol.Part, sum [16]byte, e *protocol.Error) {
 	off, n := part(s.up.Stat.Size, s.up.PartSize, number)
 	p = protocol.Part{Number: int32(number), Size: n}
 	switch {
@@ -95,17 +95,17 @@ func (s *sending) check(ctx context.Context, number int) (p protocol.Part, md5 [
 	case s.up.CRC64:
 		p.CRC64, e = s.p.crcRange(ctx, s.src, off, n)
 	case s.sums != nil && s.sumsOf == s.up.PartSize:
-		md5 = s.sums[number-1]
+		sum = s.sums[number-1]
 	default:
-		md5, e = s.p.hashRange(ctx, s.src, off, n)
+		sum, e = s.p.hashRange(ctx, s.src, off, n)
 	}
-	return p, md5, e
+	return p, sum, e
 }
 
 // send sends one part: hashed from the page cache, then sent from it, so that no part is ever in memory. A byte that
 // changes between the two is refused by S3.
 func (s *sending) send(ctx context.Context, number int) *protocol.Error {
-	p, sum, e := s.check(ctx, number)
+	p, sum, e := s.summed(ctx, number)
 	if e != nil {
 		return e
 	}

@@ -162,12 +162,16 @@ func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error
 		body = newChunked(r.Body)
 	}
 	in.sum.Reset()
-	crc, wantCRC := crc64nvme.New(), r.Header.Get(checksum)
+	var crc hash.Hash
+	wantCRC := r.Header.Get(checksum)
+	if wantCRC != "" {
+		crc = crc64nvme.New()
+	}
 	for err == nil {
 		var n int
 		n, err = body.Read(in.buf[:])
 		in.sum.Write(in.buf[:n])
-		if wantCRC != "" {
+		if crc != nil {
 			crc.Write(in.buf[:n])
 		}
 		size += int64(n)
@@ -179,7 +183,7 @@ func (in *reader) receive(r *request) (size int64, sum [md5.Size]byte, err error
 	if want := r.Header.Get("Content-Md5"); want != "" && want != base64.StdEncoding.EncodeToString(sum[:]) {
 		return 0, sum, errDigest
 	}
-	if wantCRC != "" && wantCRC != base64.StdEncoding.EncodeToString(crc.Sum(nil)) {
+	if crc != nil && wantCRC != base64.StdEncoding.EncodeToString(crc.Sum(nil)) {
 		return 0, sum, errDigest
 	}
 	return size, sum, nil

@@ -1,5 +1,5 @@
 // Package nulls3 is an S3 endpoint that keeps nothing of what it is sent but names, sizes, ETags, times and user metadata,
-// so that the client is what a measurement measures. It reads bodies, computes their true MD5 and drops them; it lists a
+// so that the client is what a measurement measures. It reads bodies, computes their true MD5, and the CRC-64 of parts that come with one, and drops them; it lists a
 // million keys in their order; it can add a fixed time to each answer. It tells how many requests of which kind came, and
 // when a key arrived, on an address of its own ([Server.Control]).
 //

@@ -72,30 +72,31 @@ var plan = []room{
 // foreign says who may import a module that is not ours. A module without a row may be imported by nobody, so that a
 // new dependency is a decision and not an accident.
 var foreign = []struct {
-	module string   // a prefix of import paths
-	why    string   // shown when it is broken
-	rooms  []string // code and tests of these rooms; nil: tests only, of any room
+	module  string   // a prefix of import paths
+	licence string   // by SPDX
+	why     string   // shown when it is broken
+	rooms   []string // code and tests of these rooms; nil: tests only, of any room
 }{
-	{"github.com/aws/", "only internal/bucket speaks to S3, so that errors are classified in one place",
+	{"github.com/aws/", "Apache-2.0", "only internal/bucket speaks to S3, so that errors are classified in one place",
 		[]string{"internal/bucket", "internal/e2e"}},
-	{"github.com/minio/crc64nvme", "checksums of parts are made where files are read, and said where S3 is spoken",
+	{"github.com/minio/crc64nvme", "Apache-2.0", "checksums of parts are made where files are read, and said where S3 is spoken, also by servers for tests",
 		[]string{"internal/bucket", "worker", "internal/s3servers", "bench"}},
-	{"github.com/cockroachdb/pebble/v2", "only the queue knows its engine, so that a second one can take its place",
+	{"github.com/cockroachdb/pebble/v2", "BSD-3-Clause", "only the queue knows its engine, so that a second one can take its place",
 		[]string{"queue"}},
-	{"github.com/fsnotify/fsnotify", "only the watcher hears the kernel", []string{"watcher"}},
-	{"github.com/kardianos/service", "only service speaks to the service manager", []string{"service"}},
-	{"github.com/pelletier/go-toml/v2", "the configuration is read in one place",
+	{"github.com/fsnotify/fsnotify", "BSD-3-Clause", "only the watcher hears the kernel", []string{"watcher"}},
+	{"github.com/kardianos/service", "Zlib", "only service speaks to the service manager", []string{"service"}},
+	{"github.com/pelletier/go-toml/v2", "MIT", "the configuration is read in one place",
 		[]string{"agent", "internal/cli"}},
-	{"github.com/gobwas/glob", "globs are compiled where the configuration is read", []string{"agent"}},
-	{"github.com/rclone/gofakes3", "a server for tests and the demo must not reach the agent",
+	{"github.com/gobwas/glob", "MIT", "globs are compiled where the configuration is read", []string{"agent"}},
+	{"github.com/rclone/gofakes3", "MIT", "a server for tests and the demo must not reach the agent",
 		[]string{"internal/s3servers"}},
-	{"golang.org/x/sys", "system calls belong to the rooms that touch the disk, and to tests",
+	{"golang.org/x/sys", "BSD-3-Clause", "system calls belong to the rooms that touch the disk, and to tests",
 		[]string{"watcher", "feeder", "worker", "queue", "agent", "internal/cli", "internal/e2e", "bench", "internal/mounts",
 			"internal/beneath", "internal/access"}},
 
-	{"go.uber.org/goleak", "a test tool", nil},
-	{"pgregory.net/rapid", "a test tool", nil},
-	{"github.com/rogpeppe/go-internal", "a test tool", nil},
+	{"go.uber.org/goleak", "MIT", "a test tool", nil},
+	{"pgregory.net/rapid", "MPL-2.0", "a test tool", nil},
+	{"github.com/rogpeppe/go-internal", "BSD-3-Clause", "a test tool", nil},
 }
 
 // folders are the only ones at the top of the module.

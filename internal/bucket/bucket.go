@@ -36,7 +36,7 @@ type Bucket struct {
 	where      func() (location, bool) // false: not known yet; nil: the SDK does everything
 	wire       *Transport              // rt, if it is one; else nil
 
-	onlyMD5 atomic.Bool // the server has shown that parts cannot be sent with CRC-64
+	sums sums // of parts: what the server can do
 
 	hostStyle bool // the bucket is in the host name of a custom endpoint: worth a hint when that name is unknown
 
@@ -94,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	b.signBodies = base != nil && base.Scheme == "http" && !loopback(base)
 	b.api = s3.New(opts)
 	if base != nil && loopback(base) {
-		// As over TLS: nobody can change a body on its way, and its MD5 is signed. Hashing it twice costs more than
+		// As over TLS: nobody can change a body on its way, and its sum is signed. Hashing it twice costs more than
 		// sending it.
 		b.sending = append(b.sending, s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
 	}

@@ -14,8 +14,8 @@ func crcText(crc uint64) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, crc))
 }
 
-// joinedCRC is the CRC-64/NVME of the bytes of all parts, one behind the other.
-func joinedCRC(parts []protocol.Part) (crc uint64) {
+// combinedCRC is the CRC-64/NVME of the bytes of all parts, one behind the other.
+func combinedCRC(parts []protocol.Part) (crc uint64) {
 	for i := range parts {
 		crc = times(crc, xToThe(8*uint64(parts[i].Size))) ^ parts[i].CRC64
 	}

@@ -31,13 +31,13 @@ func TestCRCOfTheWhole(t *testing.T) {
 			whole = append(whole, data...)
 			parts = append(parts, protocol.Part{Size: int64(len(data)), CRC64: crc64nvme.Checksum(data)})
 		}
-		if got, want := joinedCRC(parts), crc64nvme.Checksum(whole); got != want {
+		if got, want := combinedCRC(parts), crc64nvme.Checksum(whole); got != want {
 			t.Fatalf("%d parts, %d bytes: %x, not %x", len(parts), len(whole), got, want)
 		}
 	}
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	parts := []protocol.Part{{Size: 5 << 20, CRC64: crc64nvme.Checksum(big[:5<<20])}, {Size: 11 << 20, CRC64: crc64nvme.Checksum(big[5<<20:])}}
-	if joinedCRC(parts) != crc64nvme.Checksum(big) {
+	if combinedCRC(parts) != crc64nvme.Checksum(big) {
 		t.Error("two large parts")
 	}
 }

@@ -5,7 +5,7 @@
 // what an answer of S3 means for what comes next (classify.go).
 //
 // It promises: a nil error means that S3 confirmed the operation, with an ETag where one belongs to the answer; what
-// was sent is what the MD5 given by the caller says, or the call fails; a 200 whose body is an error is an error; every
+// was sent has the sum given by the caller (MD5, of parts also CRC-64), or the call fails; a 200 whose body is an error is an error; every
 // error is a [*protocol.Error] with Op, Object and Kind, and never holds a secret; once a method has returned, the
 // body that it was given is not read any more. All methods may be called at the same time.
 //

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,26 +18,40 @@ import (
 
 // StartUpload begins the multipart upload of up.Key, of which nothing is visible until FinishUpload. It sets up.UploadID,
 // and up.CRC64 if the server says that it checks parts by CRC-64/NVME (x-amz-checksum-algorithm in the answer; Amazon S3
-// API, CreateMultipartUpload): that costs a tenth of MD5, and in the end S3 holds, and has checked, the sum of the whole.
-// Servers that know nothing of it say nothing, or refuse; then it is MD5, for as long as the bucket is open.
+// API, CreateMultipartUpload): that costs a tenth of MD5 (docs/design/0017), and in the end S3 holds, and has checked, the
+// sum of the whole. A server that does not say so is not asked again while the bucket is open.
 func (b *Bucket) StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error {
 	const op = "begin the multipart upload of"
-	in := &s3.CreateMultipartUploadInput{ContentType: emptyTo(h.ContentType), Metadata: h.Meta}
-	if !b.onlyMD5.Load() {
-		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc64nvme, types.ChecksumTypeFullObject
+	start := func(crc bool) (*s3.CreateMultipartUploadOutput, error) {
+		in := &s3.CreateMultipartUploadInput{ContentType: emptyTo(h.ContentType), Metadata: h.Meta}
+		if crc {
+			in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc64nvme, types.ChecksumTypeFullObject
+		}
+		return b.startUpload(ctx, op, up.Key, in)
 	}
-	out, err := b.startUpload(ctx, op, up.Key, in)
-	if e := protocol.AsError(err, op, ""); err != nil && in.ChecksumAlgorithm != "" && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotImplemented) {
-		in.ChecksumAlgorithm, in.ChecksumType = "", ""
-		if out, err = b.startUpload(ctx, op, up.Key, in); err == nil {
-			b.onlyMD5.Store(true)
+	crc := !b.sums.onlyMD5.Load()
+	out, err := start(crc)
+	switch {
+	case !crc:
+	case declined(err):
+		crc = false
+		why := err
+		if out, err = start(false); err == nil {
+			b.byMD5(why)
+		}
+	case err == nil && !agrees(out):
+		// It may have noted without a word what it was asked for, and would take no part without it (SeaweedFS).
+		crc = false
+		b.byMD5(errSilent)
+		if err = b.AbortUpload(ctx, up.Key, *out.UploadId); err == nil {
+			out, err = start(false)
 		}
 	}
 	if err != nil {
 		b.note(up.Key, err)
 		return err
 	}
-	up.UploadID, up.CRC64 = *out.UploadId, in.ChecksumAlgorithm != "" && out.ChecksumAlgorithm == in.ChecksumAlgorithm
+	up.UploadID, up.CRC64 = *out.UploadId, crc
 	return nil
 }
 
@@ -64,11 +77,13 @@ func (b *Bucket) empty(op string, key protocol.Key) *protocol.Error {
 }
 
 // UploadPart sends a part of up, p.Size bytes from the beginning of body, and returns its ETag. The server checks them
-// against p.CRC64 or, without up.CRC64, against md5, and says what it has. Numbers go from 1 to 10,000; every part but the
-// last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part sent again replaces itself.
+// against p.CRC64 or, without up.CRC64, against the MD5 sum, and says what it has. A server that does not do with a CRC-64
+// what it should is an error of KindItem or KindChanged: the upload is of no use then, and the next is by MD5. Numbers go from
+// 1 to 10,000; every part but the last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part
+// sent again replaces itself.
 // An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put]. Of up it only reads the
 // key, the id and CRC64.
-func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, md5 [md5.Size]byte, body io.ReadSeeker) (string, error) {
+func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, sum [md5.Size]byte, body io.ReadSeeker) (string, error) {
 	const op = "upload a part of"
 	in := &s3.UploadPartInput{
 		Bucket:        &b.name,
@@ -81,11 +96,14 @@ func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol
 	if up.CRC64 {
 		in.ChecksumCRC64NVME = aws.String(crcText(p.CRC64))
 	} else {
-		in.ContentMD5 = contentMD5(md5)
+		in.ContentMD5 = contentMD5(sum)
 	}
 	out, err := b.api.UploadPart(ctx, in, b.sending...)
 	if err != nil {
 		e := b.fail(ctx, op, up.Key, err)
+		if up.CRC64 {
+			b.doubt(e, byPart)
+		}
 		b.note(up.Key, e)
 		return "", e
 	}
@@ -93,7 +111,7 @@ func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol
 	if up.CRC64 {
 		err = b.verifyCRC(op, up.Key, etag, p.CRC64, deref(out.ChecksumCRC64NVME))
 	} else {
-		err = b.verify(op, up.Key, etag, md5, out.ServerSideEncryption, out.SSECustomerAlgorithm)
+		err = b.verify(op, up.Key, etag, sum, out.ServerSideEncryption, out.SSECustomerAlgorithm)
 	}
 	if err != nil {
 		return "", err
@@ -101,26 +119,8 @@ func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol
 	return etag, nil
 }
 
-// verifyCRC compares the checksum in an answer with that of what was sent.
-func (b *Bucket) verifyCRC(op string, key protocol.Key, etag string, sent uint64, stored string) error {
-	e := &protocol.Error{Op: op, Object: b.object(key), Kind: protocol.KindTransient, Status: 200, Hint: hintEndpoint}
-	switch {
-	case etag == "":
-		e.Err = errNoETag
-	case stored == "":
-		// It agreed and does not keep to it. Of this kind: the upload is given up, and the next attempt is without.
-		b.onlyMD5.Store(true)
-		e.Kind, e.Err = protocol.KindItem, errors.New("the answer holds no checksum, though the server said that it checks by CRC-64")
-	case stored != crcText(sent):
-		e.Err = fmt.Errorf("the server says that it stored CRC-64 %s, and %s was sent", stored, crcText(sent))
-	default:
-		return nil
-	}
-	return e
-}
-
 // FinishUpload makes an object of up.Parts, which are in the order of their numbers. With up.CRC64 the server compares the
-// sum of the whole with ours before the object is visible. An upload that is no longer there is success if the object is
+// sum of the whole with ours before the object is visible; a server that errs there gets MD5 the next time (KindItem). An upload that is no longer there is success if the object is
 // exactly what these parts make: then an earlier call came through whose answer was lost. Else it is of KindNotFound.
 func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error) {
 	const op = "finish the multipart upload of"
@@ -139,7 +139,7 @@ func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protoco
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
 	}
 	if up.CRC64 {
-		in.ChecksumType, in.ChecksumCRC64NVME = types.ChecksumTypeFullObject, aws.String(crcText(joinedCRC(up.Parts)))
+		in.ChecksumType, in.ChecksumCRC64NVME = types.ChecksumTypeFullObject, aws.String(crcText(combinedCRC(up.Parts)))
 	}
 	ctx = counting(ctx)
 	out, err := b.api.CompleteMultipartUpload(ctx, in)
@@ -150,11 +150,17 @@ func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protoco
 				return r, nil
 			}
 		}
+		if up.CRC64 {
+			b.doubt(e, byWhole)
+		}
 		b.note(up.Key, e)
 		return protocol.Receipt{}, e
 	}
 	if deref(out.ETag) == "" {
 		return protocol.Receipt{}, b.empty(op, up.Key)
+	}
+	if up.CRC64 {
+		b.sums.prove(byWhole)
 	}
 	b.note(up.Key, nil)
 	return protocol.Receipt{ETag: trimETag(out.ETag), VersionID: deref(out.VersionId)}, nil

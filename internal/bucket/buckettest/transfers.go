@@ -105,7 +105,7 @@ func (s *suite) multipart() {
 	}
 }
 
-// crc64: the server says that it checks by CRC-64, does so for each part and for the whole, and tells its sum afterwards.
+// crc64: the server says that it checks by CRC-64, and makes no object of parts with a wrong sum.
 func (s *suite) crc64() {
 	const key = "big"
 	data := pieces(2)
