@@ -47,7 +47,7 @@ type Store interface {
 	// Put writes an object in one request. The server checks the body against md5 (Content-MD5).
 	Put(ctx context.Context, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64, md5 [16]byte) (protocol.Receipt, error)
 	// StartUpload begins the multipart upload of up.Key. It sets up.UploadID, and up.CRC64 to how the server wants its parts
-	// checked. The object becomes visible by FinishUpload only.
+	// checked. The object becomes visible by FinishUpload only. If up.UploadID is set although it failed, that has to be ended.
 	StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error
 	// UploadPart sends part p of up, numbered from 1, and returns its ETag without quotes. The server checks the body against
 	// p.CRC64 if up is one with CRC64, else against the MD5 sum. KindNotFound: no such upload. Called for several parts at

@@ -185,6 +185,9 @@ func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *pro
 		return err
 	})
 	if e != nil {
+		if up.UploadID != "" {
+			u.giveUp(ctx, up)
+		}
 		return nil, e
 	}
 	if err := u.p.source.SaveUpload(ctx, up); err != nil { // without the row it could never be ended
@@ -233,14 +236,19 @@ func (u *job) finish(ctx context.Context, up *protocol.Upload) (done, *protocol.
 func (u *job) setBack(ctx context.Context, up *protocol.Upload, e *protocol.Error) {
 	switch e.Kind {
 	case protocol.KindItem, protocol.KindChanged, protocol.KindVanished:
-		if u.abort(ctx, up) != nil { // the next attempt ends it, and does not go on with it
-			up.PartSize, up.Parts = 0, nil
-			_ = u.p.source.SaveUpload(ctx, up) // else it is gone on with, and refused once more
+		if u.abort(ctx, up) != nil {
+			u.giveUp(ctx, up)
 		}
 	case protocol.KindNotFound: // S3 has ended it: begin anew, with the usual pause
 		_ = u.p.source.DropUpload(ctx, u.d.ID()) // if it stays, the next attempt comes here again
 		e.Kind = protocol.KindTransient
 	}
+}
+
+// giveUp records that an upload is to be ended by the next attempt, and not gone on with.
+func (u *job) giveUp(ctx context.Context, up *protocol.Upload) {
+	up.PartSize, up.Parts = 0, nil
+	_ = u.p.source.SaveUpload(ctx, up) // else it is gone on with, and refused once more
 }
 
 func (u *job) abort(ctx context.Context, up *protocol.Upload) *protocol.Error {

@@ -31,6 +31,7 @@ type memoryStore struct {
 	aborted  int
 
 	onlyMD5 bool // a server that knows no other sums of parts
+	vain    int  // so many uploads are begun, of no use, and not ended
 	latency time.Duration
 	// before is asked before a request is carried out; a non-nil error is its answer. after is asked when it was
 	// carried out: the answer that is lost. midway is called when half a body has been read. All may be nil.
@@ -172,9 +173,16 @@ func (s *memoryStore) StartUpload(ctx context.Context, up *protocol.Upload, h pr
 		s.next++
 		up.UploadID, up.CRC64 = fmt.Sprintf("%s#%d", up.Key, s.next), !s.onlyMD5
 		s.uploads[up.UploadID], s.heads[up.UploadID] = map[int32]sentPart{}, h
+		if s.vain > 0 {
+			s.vain--
+			err = s3Error(protocol.KindTransient, 503)
+		}
 		s.mu.Unlock()
 	}
-	return errors.Join(err, s.leave(ctx, "start", up.Key))
+	if e := s.leave(ctx, "start", up.Key); e != nil { // the answer is lost, and the id with it
+		up.UploadID, err = "", errors.Join(err, e)
+	}
+	return err
 }
 
 // sentPart is what a server has of a part.

@@ -101,6 +101,19 @@ func TestFinishedUploadThatIsKeptIsEnded(t *testing.T) {
 	})
 }
 
+// An upload that was begun and is of no use is ended by its id, and not gone on with.
+func TestBegunInVain(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.store.vain = 1
+		r.src.put(upl("big", r.file("big", 12<<20, 1)))
+		r.run(bigConfig())
+		r.src.drain(t, time.Hour)
+		if r.store.open() != 0 || r.store.aborted != 1 || r.store.count("abort") != 1 || r.store.count("start") != 2 || r.src.uploadRows() != 0 {
+			t.Errorf("%d uploads are open, %d begun, %d ended, %d rows", r.store.open(), r.store.count("start"), r.store.aborted, r.src.uploadRows())
+		}
+	})
+}
+
 func TestLeftoversAreAborted(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		up := &protocol.Upload{Bucket: testBucket, Key: "gone"}

@@ -19,7 +19,8 @@ import (
 // StartUpload begins the multipart upload of up.Key, of which nothing is visible until FinishUpload. It sets up.UploadID,
 // and up.CRC64 if the server says that it checks parts by CRC-64/NVME (x-amz-checksum-algorithm in the answer; Amazon S3
 // API, CreateMultipartUpload): that costs a tenth of MD5 (docs/design/0017), and in the end S3 holds, and has checked, the
-// sum of the whole. A server that does not say so is not asked again while the bucket is open.
+// sum of the whole. A server that does not say so is not asked again while the bucket is open. An UploadID beside an error is
+// that of an upload that has to be ended.
 func (b *Bucket) StartUpload(ctx context.Context, up *protocol.Upload, h protocol.Headers) error {
 	const op = "begin the multipart upload of"
 	start := func(crc bool) (*s3.CreateMultipartUploadOutput, error) {
@@ -43,7 +44,9 @@ func (b *Bucket) StartUpload(ctx context.Context, up *protocol.Upload, h protoco
 		// It may have noted without a word what it was asked for, and would take no part without it (SeaweedFS).
 		crc = false
 		b.byMD5(errSilent)
-		if err = b.AbortUpload(ctx, up.Key, *out.UploadId); err == nil {
+		up.UploadID = *out.UploadId
+		if err = b.AbortUpload(ctx, up.Key, up.UploadID); err == nil {
+			up.UploadID = ""
 			out, err = start(false)
 		}
 	}
@@ -78,7 +81,7 @@ func (b *Bucket) empty(op string, key protocol.Key) *protocol.Error {
 
 // UploadPart sends a part of up, p.Size bytes from the beginning of body, and returns its ETag. The server checks them
 // against p.CRC64 or, without up.CRC64, against the MD5 sum, and says what it has. A server that does not do with a CRC-64
-// what it should is an error of KindItem or KindChanged: the upload is of no use then, and the next is by MD5. Numbers go from
+// what it should is an error of KindChanged: the upload is of no use then, and the next is by MD5. Numbers go from
 // 1 to 10,000; every part but the last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part
 // sent again replaces itself.
 // An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put]. Of up it only reads the
@@ -120,7 +123,7 @@ func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol
 }
 
 // FinishUpload makes an object of up.Parts, which are in the order of their numbers. With up.CRC64 the server compares the
-// sum of the whole with ours before the object is visible; a server that errs there gets MD5 the next time (KindItem). An upload that is no longer there is success if the object is
+// sum of the whole with ours before the object is visible; a server that errs there gets MD5 the next time (KindChanged). An upload that is no longer there is success if the object is
 // exactly what these parts make: then an earlier call came through whose answer was lost. Else it is of KindNotFound.
 func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error) {
 	const op = "finish the multipart upload of"

@@ -42,14 +42,21 @@ func agrees(out *s3.CreateMultipartUploadOutput) bool {
 	return out.ChecksumAlgorithm == types.ChecksumAlgorithmCrc64nvme && (out.ChecksumType == types.ChecksumTypeFullObject || out.ChecksumType == "")
 }
 
-// declined reports whether err is an answer that may be about a checksum, or the wish for one.
+// declined reports whether err is an answer that may be about a checksum, or the wish for one. The SDK says 500 for an error in
+// an answer that had begun as 200.
 func declined(err error) bool {
 	var e *protocol.Error
-	if !errors.As(err, &e) || e.Status != http.StatusBadRequest && e.Status != http.StatusNotImplemented {
+	if !errors.As(err, &e) {
 		return false
 	}
 	_, listed := codes[e.Code]
-	return e.Kind == protocol.KindItem || e.Kind == protocol.KindChanged || e.Kind == protocol.KindTarget && !listed
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusNotImplemented:
+		return e.Kind == protocol.KindItem || e.Kind == protocol.KindChanged || e.Kind == protocol.KindTarget && !listed
+	case http.StatusInternalServerError:
+		return e.Kind == protocol.KindItem || e.Kind == protocol.KindChanged
+	}
+	return false
 }
 
 // byMD5 has all uploads from now on sent by MD5, and says why.
@@ -60,13 +67,14 @@ func (b *Bucket) byMD5(why error) {
 }
 
 // doubt is told of a refusal in an upload by CRC-64. As long as the server has not shown that it can do what is asked here, the
-// refusal may be about that, whatever it says: then the next upload is by MD5, and it is no fault of the whole target.
+// refusal may be about that, whatever it says: then the next upload is by MD5, and this one no fault of the file or the target.
 func (b *Bucket) doubt(e *protocol.Error, unless int32) {
-	if b.sums.proven.Load() >= unless || !declined(e) {
-		return
-	}
-	b.byMD5(e)
-	if e.Kind == protocol.KindTarget || e.Kind == protocol.KindChanged && unless == byWhole { // where all parts are confirmed nothing has changed
+	switch {
+	case !declined(e):
+	case b.sums.proven.Load() < unless:
+		b.byMD5(e)
+		e.Kind, e.Hint = protocol.KindChanged, "" // aborted, and begun again without being counted
+	case e.Kind == protocol.KindChanged && unless == byWhole: // not by the file: all its parts are confirmed
 		e.Kind, e.Hint = protocol.KindItem, ""
 	}
 }
@@ -88,7 +96,7 @@ func (b *Bucket) verifyCRC(op string, key protocol.Key, etag string, sent uint64
 	}
 	if stored == "" || b.sums.proven.Load() < byPart {
 		b.byMD5(e)
-		e.Kind = protocol.KindItem // the upload is given up
+		e.Kind = protocol.KindChanged // as in doubt
 	}
 	return e
 }

@@ -34,7 +34,13 @@ func (s *partServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.begin(w, r)
 	case r.Method == http.MethodDelete:
 		s.aborted++
+		if s.how == "knows nothing, and ends nothing" {
+			answer(http.StatusInternalServerError, "InternalError", "")(w, r)
+			return
+		}
 		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodPost && s.how == "joins otherwise, late":
+		_, _ = io.WriteString(w, "   <Error><Code>BadDigest</Code><Message>The crc64nvme you specified did not match</Message></Error>")
 	case r.Method == http.MethodPost && s.how == "joins otherwise":
 		answer(http.StatusBadRequest, "BadDigest", "The crc64nvme you specified did not match")(w, r)
 	case r.Method == http.MethodPost:
@@ -60,7 +66,7 @@ func (s *partServer) begin(w http.ResponseWriter, r *http.Request) {
 	case s.how == "refuses with 501" && asked != "":
 		answer(http.StatusNotImplemented, "NotImplemented", crcAlgorithm)(w, r)
 		return
-	case asked == "" || s.how == "knows nothing":
+	case asked == "" || strings.HasPrefix(s.how, "knows nothing"):
 	case s.how == "takes another":
 		w.Header().Set(crcAlgorithm, "CRC32")
 	case s.how == "joins nothing":
@@ -112,19 +118,22 @@ func TestSumsOfParts(t *testing.T) {
 			{how: "stores another", begun: crc, part: protocol.KindTransient},
 			{how: "tells no ETag", begun: crc, part: protocol.KindTransient},
 			{how: "computes otherwise", begun: crc, part: protocol.KindChanged},
-			{how: "joins otherwise", begun: crc, finish: protocol.KindChanged},
+			{how: "joins otherwise", begun: crc, finish: protocol.KindItem}, // counted: the parts were right
+			{how: "joins otherwise, late", begun: crc, finish: protocol.KindItem},
 			{how: "agrees", begun: crc},
 		},
 		after(call{how: "knows nothing", begun: both}),
+		after(call{how: "knows nothing, and ends nothing", begun: crc, begin: protocol.KindTransient}),
 		after(call{how: "takes another", begun: both}),
 		after(call{how: "joins nothing", begun: both}),
 		after(call{how: "refuses with 400", begun: both}),
 		after(call{how: "refuses with 501", begun: both}),
-		after(call{how: "tells no sum", begun: crc, part: protocol.KindItem}),
-		after(call{how: "stores another", begun: crc, part: protocol.KindItem}),
+		after(call{how: "tells no sum", begun: crc, part: protocol.KindChanged}),
+		after(call{how: "stores another", begun: crc, part: protocol.KindChanged}),
 		after(call{how: "computes otherwise", begun: crc, part: protocol.KindChanged}),
-		after(call{how: "does not know the header", begun: crc, part: protocol.KindItem}),
-		after(call{how: "joins otherwise", begun: crc, finish: protocol.KindItem}),
+		after(call{how: "does not know the header", begun: crc, part: protocol.KindChanged}),
+		after(call{how: "joins otherwise", begun: crc, finish: protocol.KindChanged}),
+		after(call{how: "joins otherwise, late", begun: crc, finish: protocol.KindChanged}),
 	} {
 		s := &partServer{}
 		b := against(t, s.ServeHTTP, func(cfg *bucket.Config) { cfg.Attempts = 1 })
@@ -135,9 +144,12 @@ func TestSumsOfParts(t *testing.T) {
 			if protocol.KindOf(err) != c.begin || !slices.Equal(s.begun, c.begun) {
 				t.Errorf("a server that %s: begun by %q: %v", c.how, s.begun, err)
 			}
-			silent := c.how == "knows nothing" || c.how == "takes another" || c.how == "joins nothing"
+			silent := strings.HasPrefix(c.how, "knows nothing") || c.how == "takes another" || c.how == "joins nothing"
 			if up.CRC64 != (err == nil && slices.Equal(c.begun, crc)) || (s.aborted > 0) != silent {
 				t.Errorf("a server that %s: %+v, %d aborted", c.how, up, s.aborted)
+			}
+			if (up.UploadID != "") != (err == nil || silent) { // what was begun is to be ended
+				t.Errorf("a server that %s: the id is %q", c.how, up.UploadID)
 			}
 			if err != nil {
 				continue
