@@ -1,7 +1,7 @@
 // Package nulls3 is an S3 endpoint that keeps nothing of what it is sent but names, sizes, ETags, times and user metadata,
-// so that the client is what a measurement measures. It reads bodies, computes their true MD5, and the CRC-64 of parts that come with one, and drops them; it lists a
-// million keys in their order; it can add a fixed time to each answer. It tells how many requests of which kind came, and
-// when a key arrived, on an address of its own ([Server.Control]).
+// so that the client is what a measurement measures. It reads bodies, computes their true MD5, and the CRC-64 of parts that
+// come with one, and drops them; it lists a million keys in their order; it can add a fixed time to each answer. It tells how
+// many requests of which kind came, and when a key arrived, on an address of its own ([Server.Control]).
 //
 // It is no server to keep anything in: signatures are not looked at, bodies cannot be read back, and everything is gone
 // with the process. The ETag of a part that was copied is made up, since its bytes are not there.

@@ -83,9 +83,8 @@ func (b *Bucket) empty(op string, key protocol.Key) *protocol.Error {
 // against p.CRC64 or, without up.CRC64, against the MD5 sum, and says what it has. A server that does not do with a CRC-64
 // what it should is an error of KindChanged: the upload is of no use then, and the next is by MD5. Numbers go from
 // 1 to 10,000; every part but the last has at least 5 MiB (Amazon S3 User Guide, "Amazon S3 multipart upload limits"). A part
-// sent again replaces itself.
-// An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put]. Of up it only reads the
-// key, the id and CRC64.
+// sent again replaces itself. An upload that is no longer there is of KindNotFound. Bodies are treated as in [Bucket.Put]. Of
+// up it only reads the key, the id and CRC64.
 func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol.Part, sum [md5.Size]byte, body io.ReadSeeker) (string, error) {
 	const op = "upload a part of"
 	in := &s3.UploadPartInput{
@@ -123,8 +122,9 @@ func (b *Bucket) UploadPart(ctx context.Context, up *protocol.Upload, p protocol
 }
 
 // FinishUpload makes an object of up.Parts, which are in the order of their numbers. With up.CRC64 the server compares the
-// sum of the whole with ours before the object is visible; a server that errs there gets MD5 the next time (KindChanged). An upload that is no longer there is success if the object is
-// exactly what these parts make: then an earlier call came through whose answer was lost. Else it is of KindNotFound.
+// sum of the whole with ours before the object is visible; a server that errs there gets MD5 the next time (KindChanged).
+// An upload that is no longer there is success if the object is exactly what these parts make: then an earlier call came
+// through whose answer was lost. Else it is of KindNotFound.
 func (b *Bucket) FinishUpload(ctx context.Context, up *protocol.Upload) (protocol.Receipt, error) {
 	const op = "finish the multipart upload of"
 	done := make([]types.CompletedPart, len(up.Parts))
