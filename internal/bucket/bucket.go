@@ -200,17 +200,18 @@ func trimETag(s *string) string {
 // slash.
 func escapeKey(key protocol.Key) string {
 	const hex = "0123456789ABCDEF"
-	var s strings.Builder
+	if made(key, "-_.~/") {
+		return string(key)
+	}
+	b := make([]byte, 0, len(key)+16)
 	for i := range len(key) {
-		c := key[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-_.~/", c) >= 0:
-			s.WriteByte(c)
-		default:
-			s.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		if c := key[i]; made(key[i:i+1], "-_.~/") {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
 		}
 	}
-	return s.String()
+	return string(b)
 }
 
 // emptyTo returns a pointer to s, or nil if it is empty.

@@ -173,15 +173,8 @@ func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Reques
 	return s.signingWith(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-// signOurs signs a PUT that was not made by the SDK and whose escaped path is path, by the server's time as the SDK last believed it to
-// be: with signPlain (plain is true then), or by the SDK's signer if that refuses.
-func (s *signer) signOurs(ctx context.Context, c aws.Credentials, r *http.Request, path, hash, region string) (plain bool, err error) {
-	at, signing := time.Now().Add(time.Duration(s.skew.Load())), s.signingWith(c.SecretAccessKey)
-	if signing.signPlain(c, r, path, hash, region, at) {
-		return true, nil
-	}
-	return false, signing.v4.SignHTTP(ctx, c, r, hash, "s3", region, at)
-}
+// time returns the server's time as the SDK last believed it to be.
+func (s *signer) time() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) }
 
 // signingWith returns what signs with a secret: what is in use, or a new one if the secret is another.
 func (s *signer) signingWith(secret string) *signing {

@@ -2,14 +2,12 @@ package bucket
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"slices"
 	"sync"
@@ -67,19 +65,38 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if !ok {
 		return out, nil, false
 	}
-	req, path, plain, err := b.directRequest(ctx, at, key, h, body, size, sum)
+	keys, err := b.keys.cache.Retrieve(ctx)
+	var hash string
+	if err == nil {
+		hash, err = b.payloadHash(body, size)
+	}
 	if err != nil {
 		return out, nil, false // the SDK will meet it too, and has words for it
 	}
+	now, signing := b.signer.time(), b.signer.signingWith(keys.SecretAccessKey)
+	var room [mostFields]field
+	stamp := now.UTC().Format(stampFormat)
+	r := b.request(room[:0], at, key, h, size, sum, keys.SessionToken, hash, stamp)
+	plain := at.straight()
+	if plain {
+		r.auth, plain = signing.signPlain(keys.AccessKeyID, http.MethodPut, r.path, r.head, hash, at.region, stamp)
+	}
 	var resp *http.Response
-	if plain && size <= oneWrite && b.wire != nil && b.wire.carries(req) {
-		text, failed := b.wire.text(req, path, body)
+	if plain && size <= oneWrite && b.wire != nil && b.wire.carries(at.base.Scheme, at.base.Host) {
+		text, failed := b.wire.text(&r, body)
 		if failed != nil {
 			return out, nil, false // as above
 		}
-		resp, err = b.wire.exchange(ctx, req, *text, b.cfg.Stall)
+		out, resp, err = b.wire.exchange(ctx, &r, *text, b.cfg.Stall)
 		b.wire.done(text)
+		if err == nil && resp == nil {
+			return out, nil, true
+		}
 	} else {
+		req := r.http()
+		if !plain && signing.v4.SignHTTP(ctx, keys, req, hash, "s3", at.region, now) != nil {
+			return out, nil, false // as above
+		}
 		resp, err = b.lend(req.WithContext(ctx), body)
 	}
 	if err != nil {
@@ -89,11 +106,7 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 		return out, &outcome{resp: resp}, false
 	}
 	_ = resp.Body.Close() // it was read to its end
-	return stored{
-		etag: headerValue(resp.Header, "Etag"), version: headerValue(resp.Header, "X-Amz-Version-Id"),
-		sse:      types.ServerSideEncryption(resp.Header.Get("X-Amz-Server-Side-Encryption")),
-		customer: headerValue(resp.Header, "X-Amz-Server-Side-Encryption-Customer-Algorithm"),
-	}, nil, true
+	return storedBy(resp.Header), nil, true
 }
 
 // lend makes one attempt by net/http, which gets the body for as long as it takes.
@@ -108,59 +121,17 @@ func (b *Bucket) lend(req *http.Request, body io.ReadSeeker) (*http.Response, er
 	return resp, err
 }
 
-// directRequest makes the signed request, without its body, which stands at its beginning afterwards, and without the context. path is
-// the escaped path of its URL; plain: see [signer.signOurs].
-func (b *Bucket) directRequest(ctx context.Context, at location, key protocol.Key, h protocol.Headers, body io.ReadSeeker, size int64,
-	sum [md5.Size]byte,
-) (req *http.Request, path string, plain bool, err error) {
-	keys, err := b.keys.cache.Retrieve(ctx)
-	if err != nil {
-		return nil, "", false, err
+// payloadHash returns what the signature says of the body, which stands at its beginning afterwards.
+func (b *Bucket) payloadHash(body io.ReadSeeker, size int64) (string, error) {
+	if _, err := body.Seek(0, io.SeekStart); err != nil || !b.signBodies {
+		return unsigned, err
 	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return nil, "", false, err
+	sha := sha256.New()
+	if _, err := io.CopyN(sha, body, size); err != nil {
+		return "", err
 	}
-	hash := unsigned
-	if b.signBodies {
-		sha := sha256.New()
-		if _, err := io.CopyN(sha, body, size); err != nil {
-			return nil, "", false, err
-		}
-		if _, err := body.Seek(0, io.SeekStart); err != nil {
-			return nil, "", false, err
-		}
-		hash = hex.EncodeToString(sha.Sum(nil))
-	}
-	u := at.base
-	if u.Path != "" && u.Path[0] != '/' { // [url.URL.JoinPath] of no path leaves it out
-		u.Path, u.RawPath = "/"+u.Path, ""
-	}
-	path = u.EscapedPath() + "/" + escapeKey(key)
-	u.Path, u.RawPath = u.Path+"/"+string(key), path
-	const own, signature = 6, 3 // headers at the most
-	head, values := make(http.Header, own+signature+len(h.Meta)), make([]string, 0, own+len(h.Meta))
-	add := func(name, value string) {
-		values = append(values, value)
-		head[name] = values[len(values)-1 : len(values) : len(values)]
-	}
-	set := func(name, value string) {
-		if value != "" {
-			add(name, value)
-		}
-	}
-	set("User-Agent", b.cfg.UserAgent)
-	set("Content-Md5", *contentMD5(sum))
-	set("Content-Type", cmp.Or(h.ContentType, "application/octet-stream")) // what the SDK says where nothing is said
-	set("X-Amz-Acl", b.cfg.ACL)
-	set("X-Amz-Storage-Class", b.cfg.StorageClass)
-	set("X-Amz-Content-Sha256", hash)
-	for name, value := range h.Meta {
-		add(textproto.CanonicalMIMEHeaderKey("X-Amz-Meta-"+name), value)
-	}
-	req = &http.Request{Method: http.MethodPut, URL: &u, Host: u.Host, Header: head, ContentLength: size,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
-	plain, err = b.signer.signOurs(ctx, keys, req, path, hash, at.region)
-	return req, path, plain, err
+	_, err := body.Seek(0, io.SeekStart)
+	return hex.EncodeToString(sha.Sum(nil)), err
 }
 
 // headerValue returns the first value of a header, or nil if it is not there. The name is in canonical form.

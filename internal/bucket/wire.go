@@ -49,23 +49,37 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// exchange writes a request and reads the answer to r. It ends by a time, to which the connection's deadline is set, or with ctx.
-func (w *wire) exchange(ctx context.Context, by time.Time, r *http.Request, text []byte) (*http.Response, error) {
+// exchange writes a request and reads its answer: a plain one, or any as resp; again reports whether the wire can be used for another
+// request then. It ends by a time, to which the connection's deadline is set, or with ctx.
+func (w *wire) exchange(ctx context.Context, by time.Time, r *request, text []byte) (out stored, resp *http.Response, again bool, err error) {
 	w.left = mostAnswer
 	_, failed := w.conn.Write(text)
 	if errors.Is(failed, os.ErrDeadlineExceeded) {
-		return nil, ending(ctx, by, failed) // there is no time left in which an answer could come
+		return out, nil, false, ending(ctx, by, failed) // there is no time left in which an answer could come
 	}
-	resp, err := w.answer(ctx, by, r)
+	if out, ok := w.plain(); ok {
+		return out, nil, w.in.Buffered() == 0 && failed == nil, nil
+	}
+	resp, err = w.answer(ctx, by, r.http())
 	switch {
 	case failed != nil && err != nil:
-		return nil, ending(ctx, by, failed)
+		return out, nil, false, ending(ctx, by, failed)
 	case err != nil:
-		return nil, ending(ctx, by, err)
-	case failed != nil, w.in.Buffered() > 0: // a refusal before all was sent, or more than was asked for
-		resp.Close = true
+		return out, nil, false, ending(ctx, by, err)
 	}
-	return resp, nil
+	// Not after a refusal before all was sent, nor with more than was asked for.
+	return out, resp, !resp.Close && failed == nil && w.in.Buffered() == 0, nil
+}
+
+// plain reads an answer that is plain and has come at once. Else it leaves what has come where it is.
+func (w *wire) plain() (stored, bool) {
+	if _, err := w.in.Peek(1); err != nil {
+		return stored{}, false
+	}
+	text, _ := w.in.Peek(w.in.Buffered()) // it is there
+	out, n := plainAnswer(text)
+	_, _ = w.in.Discard(n) // the same
+	return out, n > 0
 }
 
 // answer reads the answer to r, with its body. Informational answers (RFC 9110, 15.2) before it are passed over.
@@ -109,8 +123,7 @@ type wires struct {
 }
 
 // wire returns a connection whose reads and writes end at a time: one that is there, or a new one.
-func (t *Transport) wire(ctx context.Context, scheme, host string, by time.Time) (*wire, error) {
-	to := address{scheme, host}
+func (t *Transport) wire(ctx context.Context, to address, by time.Time) (*wire, error) {
 	for w := t.wires.take(to); w != nil; w = t.wires.take(to) {
 		if w.silent(time.Now()) && w.conn.SetDeadline(by) == nil {
 			return w, nil

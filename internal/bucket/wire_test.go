@@ -3,8 +3,10 @@ package bucket
 import (
 	"bufio"
 	"bytes"
+	"crypto/md5"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -89,7 +91,7 @@ func TestSuspendedMachine(t *testing.T) {
 	}
 	defer tr.CloseIdleConnections()
 	wire := func() *wire {
-		w, err := tr.wire(t.Context(), "http", l.Addr().String(), time.Now().Add(time.Minute))
+		w, err := tr.wire(t.Context(), address{"http", l.Addr().String()}, time.Now().Add(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,9 +114,9 @@ func TestKeysThatAreNoText(t *testing.T) {
 	for _, c := range []struct{ id, token, region string }{
 		{"id\r\nX-Evil: 1", "", "r"}, {"id\n", "", "r"}, {"id", "t\r\nX-Evil: 1", "r"}, {"id", "", "r\r\nX-Evil: 1"}, {"é", "", "r"},
 	} {
-		r := &http.Request{Method: http.MethodPut, Host: "a", URL: &url.URL{Scheme: "http", Host: "a", Path: "/k"}, Header: http.Header{}}
 		keys := aws.Credentials{AccessKeyID: c.id, SessionToken: c.token}
-		if new(signer).signingWith("s").signPlain(keys, r, "/k", unsigned, c.region, time.Now()) || len(r.Header) > 0 {
+		r := &http.Request{Method: http.MethodPut, Host: "a", URL: &url.URL{Scheme: "http", Host: "a", Path: "/k"}, Header: http.Header{}}
+		if signed(new(signer).signingWith("s"), keys, r, "/k", unsigned, c.region, time.Now()) {
 			t.Errorf("%q is signed: %v", c, r.Header)
 		}
 	}
@@ -122,50 +124,54 @@ func TestKeysThatAreNoText(t *testing.T) {
 
 // TestTextIsARequest: what is sent is read by net/http as what was to be sent, whatever is in it, or it is left to net/http.
 func TestTextIsARequest(t *testing.T) {
-	var s signer
+	with := new(signer).signingWith("secret")
 	tr := &Transport{Transport: &http.Transport{}}
 	carried := 0
 	rapid.Check(t, func(t *rapid.T) {
-		head := http.Header{"User-Agent": {"s3apu"}}
-		for range rapid.IntRange(0, 6).Draw(t, "headers") {
-			name := rapid.SampledFrom([]string{"Content-Type", "X-Amz-Acl", "X-Amz-Meta-A", "X-Amz-Meta-A b", "X-Amz-Meta-A:", "X-Amz-Meta-\r\nX", "X-Amz-Meta-é", ""}).Draw(t, "name")
-			head[name] = []string{rapid.OneOf(rapid.SampledFrom([]string{"", "a", "a b", "a\r\nX-Evil: 1", "a\n", "\x00", "é", "a\tb"}), rapid.String()).Draw(t, "value")}
+		b := &Bucket{cfg: Config{UserAgent: "s3apu", ACL: rapid.SampledFrom([]string{"", "private"}).Draw(t, "acl")}}
+		pick := func(what string, usual ...string) string { // or, seldom, something odd
+			odd := []string{"", "a b", "a\r\nX-Evil: 1", "a\n", "\r\nX", "\x00", "é", "a\tb", "a:", "a/b", "[fe80::1%25eth0]:9000", rapid.String().Draw(t, "any")}
+			if rapid.IntRange(0, 19).Draw(t, what) == 0 {
+				usual = odd
+			}
+			return rapid.SampledFrom(usual).Draw(t, what)
 		}
-		host := rapid.SampledFrom([]string{"a.example", "a.example:9000", "[::1]:9000", "[fe80::1%25eth0]:9000", "a b", "a\r\nX: y", "é.example", "a/b"}).Draw(t, "host")
+		h := protocol.Headers{ContentType: pick("type", "", "text/css"), Meta: map[string]string{}}
+		for range rapid.IntRange(0, 6).Draw(t, "metadata") {
+			h.Meta[pick("name", "a", "A", "a-b", "a_b", "1", "-", "mTime")] = pick("value", "", "1", "x y")
+		}
+		host := pick("host", "a.example", "a.example:9000", "[::1]:9000")
 		key := rapid.StringN(1, 20, 60).Draw(t, "key")
 		body := rapid.SliceOfN(rapid.Byte(), 0, 100).Draw(t, "body")
-		path := "/" + escapeKey(protocol.Key(key))
-		r := &http.Request{Method: http.MethodPut, Host: host, Header: head, ContentLength: int64(len(body)),
-			URL: &url.URL{Scheme: "http", Host: host, Path: "/" + key, RawPath: path}}
-		if !s.signingWith("secret").signPlain(aws.Credentials{AccessKeyID: "id"}, r, path, unsigned, "r", time.Now()) || !tr.carries(r) {
+		at := location{base: url.URL{Scheme: "http", Host: host, Path: "/b"}, region: "r"}
+		r := b.request(nil, at, protocol.Key(key), h, int64(len(body)), md5.Sum(body), pick("token", "", "a/b+="), unsigned, "20261129T080000Z")
+		var ok bool
+		if r.auth, ok = with.signPlain("id", http.MethodPut, r.path, r.head, unsigned, at.region, "20261129T080000Z"); !ok || !tr.carries("http", host) {
 			return
 		}
 		carried++
-		text, err := tr.text(r, path, bytes.NewReader(body))
+		text, err := tr.text(&r, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := bytes.NewReader(*text)
-		got, err := http.ReadRequest(bufio.NewReader(in))
+		got, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(*text)))
 		if err != nil {
 			t.Fatalf("%v: %q", err, *text)
 		}
 		content, err := io.ReadAll(got.Body)
+		want := r.http()
 		got.Header.Del("Content-Length") // it is in the request itself
-		same := len(got.Header) == len(r.Header)
-		for name, values := range r.Header {
-			same = same && slices.Equal(got.Header[name], values)
-		}
-		if err != nil || !bytes.Equal(content, body) || got.URL.Path != "/"+key || got.Host != host || !same || got.ContentLength != int64(len(body)) {
-			t.Fatalf("%q becomes %+v", *text, got)
+		if err != nil || !bytes.Equal(content, body) || got.URL.Path != "/b/"+key || got.Host != host || got.ContentLength != int64(len(body)) ||
+			!maps.EqualFunc(got.Header, want.Header, slices.Equal) || want.URL.Path != got.URL.Path || want.Header.Get("Authorization") == "" {
+			t.Fatalf("%q becomes %+v, not %+v", *text, got, want)
 		}
 		tr.done(text)
 	})
 	if carried == 0 {
 		t.Error("no request was carried")
 	}
-	r := &http.Request{Method: http.MethodPut, Host: "a", Header: http.Header{}, ContentLength: 5}
-	if _, err := tr.text(r, "/", strings.NewReader("four")); err == nil {
+	r := request{at: location{base: url.URL{Host: "a"}}, path: "/", size: 5}
+	if _, err := tr.text(&r, strings.NewReader("four")); err == nil {
 		t.Error("a body that is too short is sent")
 	}
 }
