@@ -125,7 +125,7 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 	}
 	f.feed, err = feeder.New(feeder.Folder{
 		Root: cfg.Path, Bucket: f.bucket, Prefix: cfg.Prefix, Match: match.Has, Depth: cfg.Recursion,
-		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, PartSize: partSizeOf,
+		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, Trusting: unresting == 0, PartSize: partSizeOf,
 		Links: cfg.Symlinks, Rescan: f.rescans.add, Away: away,
 	}, feederQueue{a.queue, log}, list, atRest, f.watch.Mark, a.log)
 	return f, err

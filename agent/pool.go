@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"s3apu/internal/bucket"
@@ -38,7 +39,8 @@ func (a *Agent) newPool(name string, b *bucket.Bucket) (*worker.Pool, error) {
 		Bucket: name, MaxWorkers: w.MaxWorkers, MaxFiles: w.MaxFiles, MaxRetries: w.MaxRetries, SlowdownTime: w.SlowdownTime.D(),
 		FolderObjects: a.cfg.S3.FolderObjects, ContentTypes: a.cfg.ContentTypes,
 		MultipartAbove: multipartAbove, PartSize: partSize, Parts: partBudget,
-		AtRest:  func(f *os.File) bool { return watcher.AtRest(f) != watcher.Busy },
+		AtRest:  func(f syscall.Conn) bool { return watcher.AtRest(f) != watcher.Busy },
+		Passed:  a.watched,
 		MayGo:   a.mayGo,
 		Folders: a.foldersTo(name), Sources: a.cfg.sources(),
 		Observe: func(e worker.Event) {
@@ -97,11 +99,19 @@ func (a *Agent) judgeAnew(e worker.Event) {
 	if e.Err != nil || e.Origin != protocol.OriginApart || e.Delivery.Origin == nil {
 		return
 	}
+	a.watched(e.Delivery.Origin.Source)
+}
+
+// watched has the watchers report a file once it is at rest, and reports whether there is one for it. The folders are made before a
+// worker runs and stay.
+func (a *Agent) watched(source string) (is bool) {
 	for _, f := range a.folders {
-		if rel, ok := strings.CutPrefix(e.Delivery.Origin.Source, strings.TrimSuffix(f.cfg.Path, "/")+"/"); ok {
+		if rel, ok := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/"); ok {
 			f.watch.Mark(filepath.ToSlash(rel))
+			is = true
 		}
 	}
+	return is
 }
 
 // performanceEvery is how often s3_worker_performance is rewritten; a guess. S3 APU did it after every batch.

@@ -90,6 +90,33 @@ func TestFilesThatNeverRest(t *testing.T) {
 	})
 }
 
+// TestQuietFileThatIsBeingWritten: a file that somebody has open for writing when the agent starts, and does not touch, is not uploaded;
+// nothing of it waits in the queue; and it is uploaded when it is closed, which is no event on every system.
+func TestQuietFileThatIsBeingWritten(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Folders[0].Settle = Duration(time.Millisecond)
+	f, err := os.Create(filepath.Join(r.inbox, "open"))
+	r.must(err)
+	defer f.Close()
+	_, err = f.WriteString("half of it")
+	r.must(err)
+	r.write("beside", "1")
+	<-time.After(10 * time.Millisecond) // quiet for longer than settle
+	r.start()
+	r.waitFor("the file beside it", func() bool { return r.held()["beside"] == "1" })
+	r.waitFor("word of the waiting file", func() bool { return r.agent.Health().Folders[0].Busy == 1 })
+	r.waitFor("an empty queue", func() bool { return r.agent.Health().Queued == 0 })
+	if text, ok := r.held()["open"]; ok {
+		t.Errorf("a file that is being written is in the bucket: %q", text)
+	}
+	closed := time.Now()
+	r.must(f.Close())
+	r.waitFor("the file", func() bool { return r.held()["open"] == "half of it" })
+	if took := time.Since(closed); took > 5*time.Second {
+		t.Errorf("it came %v after it was closed", took)
+	}
+}
+
 func TestBadUnrestingIsRefused(t *testing.T) {
 	r := newRig(t)
 	for _, c := range []struct {

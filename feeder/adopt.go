@@ -90,6 +90,7 @@ func fileETag(ctx context.Context, root, rel string, st protocol.Stat, partSize 
 	if now, err := beneath.Fstat(file); err != nil || now != st {
 		return "", errors.Join(errChanged, err)
 	}
+	content := io.NewSectionReader(file, 0, st.Size)
 	one, all, parts := md5.New(), md5.New(), 0
 	buf := make([]byte, min(max(st.Size, 1), readSize))
 	for left := st.Size; ; {
@@ -98,7 +99,7 @@ func fileETag(ctx context.Context, root, rel string, st protocol.Stat, partSize 
 			size = min(left, partSize)
 		}
 		one.Reset()
-		if err := hashSome(ctx, one, file, size, buf); err != nil {
+		if err := hashSome(ctx, one, content, size, buf); err != nil {
 			return "", err
 		}
 		sum := one.Sum(nil)

@@ -169,7 +169,7 @@ func (t *task) settleFile(ctx context.Context, rel string, at place) error {
 	if err != nil {
 		return err
 	}
-	return t.upload(ctx, rel, at.stat)
+	return t.upload(ctx, rel, at.stat, true)
 }
 
 // wasFolder reports whether something may be in the bucket below the name of a file. A row of the file itself does not rule

@@ -203,6 +203,42 @@ func TestBusyFileIsMarked(t *testing.T) {
 	}
 }
 
+// TestBusyFilesThatAreLeftToTheWorkers: a scan asks whether a file is at rest if it has just changed, if it is about to take the place of
+// another name, and if its row would be forgotten; a change asks always.
+func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		settle time.Duration
+		make   func(b *bench)
+		want   string // "": it is marked
+	}{
+		{"quiet", 0, func(b *bench) { b.write("f", "1") }, "upl p/f"},
+		{"changed a moment ago", time.Hour, func(b *bench) { b.write("f", "1") }, ""},
+		{"quiet since an upload", 0, func(b *bench) { b.write("f", "1"); b.sync(); b.write("f", "22") }, "upl p/f"},
+		{"renamed", 0, func(b *bench) { b.write("a", "1"); b.sync(); b.must(os.Rename(b.path("a"), b.path("f"))) }, ""},
+		{"other object", 0, func(b *bench) { b.write("f", "1"); b.sync(); b.s.objs["p/f"] = object{body: "22"} }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, func(f *Folder) { f.Trusting, f.Settle, f.Delete = true, c.settle, false })
+			c.make(b)
+			b.busy["f"] = true
+			r, put := b.scan("", listed)
+			if c.want != "" {
+				b.want(put, c.want)
+			} else if b.want(put); r.Busy != 1 || !slices.Equal(b.marked, []string{"f"}) {
+				t.Errorf("marked %q, report %+v", b.marked, r)
+			}
+			if row, err := b.f.queue.Entry(protocol.ObjectID{Bucket: bucketName, Key: "p/f"}); c.name == "other object" && (row == nil || err != nil) {
+				t.Errorf("the row is gone: %v", err)
+			}
+		})
+	}
+	b := newBench(t, func(f *Folder) { f.Trusting = true })
+	b.write("f", "1")
+	b.busy["f"] = true
+	b.want(b.change("f"))
+}
+
 func TestErrorOfTheQueueMarksAgain(t *testing.T) {
 	b := newBench(t, nil)
 	b.write("f", "1")

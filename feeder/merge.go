@@ -157,7 +157,8 @@ func (s *scan) claim(ctx context.Context, w *found, f facts) (done bool, err err
 
 // send wishes for an upload, once what is in its way is dealt with.
 func (s *scan) send(ctx context.Context, w *found, row *protocol.Entry, drift bool) error {
-	if !s.atRest(w.rel, w.stat) {
+	asked := drift || !s.folder.left(w.stat)
+	if asked && !s.atRest(w.rel, w.stat) {
 		s.busy(w.rel)
 		return nil
 	}
@@ -171,7 +172,7 @@ func (s *scan) send(ctx context.Context, w *found, row *protocol.Entry, drift bo
 			return err
 		}
 	}
-	return s.upload(ctx, w.rel, w.stat)
+	return s.upload(ctx, w.rel, w.stat, asked)
 }
 
 // dir compares one folder's own object.

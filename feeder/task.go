@@ -60,14 +60,19 @@ func (t *task) end() Report {
 	return t.report
 }
 
-// upload wishes for the file at rel, as a copy and the end of its old name if it had another one.
-func (t *task) upload(ctx context.Context, rel string, st protocol.Stat) error {
+// upload wishes for the file at rel, as a copy and the end of its old name if it had another one. Unless it was asked already
+// whether the file is at rest, that is done before it takes the place of another name.
+func (t *task) upload(ctx context.Context, rel string, st protocol.Stat, asked bool) error {
 	ins := protocol.Instruction{Verb: protocol.Upl, Key: t.key(rel), Source: t.path(rel)}
 	old, err := t.oldName(ctx, ins, st)
 	if err != nil {
 		return err
 	}
 	if old.row != nil {
+		if !asked && !t.atRest(rel, st) {
+			t.busy(rel)
+			return nil
+		}
 		ins.From = old.row.ID().String()
 	}
 	return t.wishBoth(ctx, ins, old)

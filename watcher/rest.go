@@ -3,6 +3,7 @@ package watcher
 import (
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func (r Rest) String() string {
 // it back at once, which costs some microseconds; a program that opens the file for writing in between waits for that
 // long, or gets EWOULDBLOCK if it asked not to wait. The answer is Unknown on other systems, for files of other users
 // without CAP_LEASE, and on filesystems that have no leases or (NFS, SMB) whose refusal does not mean a writer.
-func AtRest(f *os.File) Rest {
+func AtRest(f syscall.Conn) Rest {
 	c, err := f.SyscallConn()
 	if err != nil {
 		return Unknown

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"s3apu/protocol"
@@ -64,7 +64,11 @@ type Config struct {
 
 	// AtRest reports that nobody is writing the file now, as far as the system tells; nil: not asked. It is asked
 	// before a file is read, and again before its object becomes visible.
-	AtRest func(*os.File) bool
+	AtRest func(syscall.Conn) bool
+
+	// Passed takes the source of a hint that is over because somebody writes the file, and reports whether it will be hinted at
+	// again once it is at rest. Nil, or false: the queue hands the hint out again until it is.
+	Passed func(source string) bool
 
 	// MayGo reports why what was uploaded from source must not be deleted now, or nil: it is asked before each delete that
 	// is a hint, which then waits. Nil: not asked.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"syscall"
 	"time"
 
@@ -18,12 +17,12 @@ import (
 // source is a local file, or a link that is to be stored, in the state in which it is to be sent.
 type source struct {
 	*spot
-	f      *os.File // nil: a link
-	target string   // of a link
+	f      *beneath.File // nil: a link
+	target string        // of a link
 	state  protocol.Stat
 
-	growing bool                // it is being written: the first state.Size bytes are sent, as they were in one moment
-	atRest  func(*os.File) bool // may be nil
+	growing bool                    // it is being written: the first state.Size bytes are sent, as they were in one moment
+	atRest  func(syscall.Conn) bool // may be nil
 }
 
 // regular returns nil if s is the state of a regular file.
@@ -84,7 +83,7 @@ func (s *source) opened(ctx context.Context, now protocol.Stat, guest protocol.G
 
 // mayHave reports why a guest could not have read the open file by itself, or nil; there is none of a link. Nobody in
 // particular may have all.
-func mayHave(guest protocol.Guest, f *os.File) error {
+func mayHave(guest protocol.Guest, f *beneath.File) error {
 	switch {
 	case guest == "":
 		return nil

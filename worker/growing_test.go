@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func TestGrowingFiles(t *testing.T) {
 			})
 			still := sync.OnceFunc(func() { close(stop); writer.Wait() })
 			defer still()
-			r.run(Config{MultipartAbove: above, PartSize: mib5, AtRest: func(*os.File) bool { return false },
+			r.run(Config{MultipartAbove: above, PartSize: mib5, AtRest: func(syscall.Conn) bool { return false },
 				Folders: []Folder{{Path: r.dir, Unresting: func(rel string) bool { return rel == "f" }}}})
 			for began := time.Now(); len(r.src.results("f")) < 40; {
 				if time.Since(began) > time.Minute {
@@ -133,7 +134,7 @@ func TestRewrittenWithoutARest(t *testing.T) {
 			}
 		}
 	})
-	r.run(Config{AtRest: func(*os.File) bool { return false },
+	r.run(Config{AtRest: func(syscall.Conn) bool { return false },
 		Folders: []Folder{{Path: r.dir, Unresting: func(string) bool { return true }}}})
 	for range 30 {
 		n := len(r.src.results("f"))
@@ -167,7 +168,7 @@ func TestPartsHaveTheFirstReadingsSums(t *testing.T) {
 			return nil
 		}
 		r.src.put(hint(upl("f", path)))
-		r.run(Config{MultipartAbove: 8 << 20, PartSize: mib5, Parts: 1, AtRest: func(*os.File) bool { return false },
+		r.run(Config{MultipartAbove: 8 << 20, PartSize: mib5, Parts: 1, AtRest: func(syscall.Conn) bool { return false },
 			Folders: []Folder{{Path: r.dir, Unresting: func(string) bool { return true }}}})
 		waitFor(t, time.Minute, func() bool { return r.store.object("f") != nil })
 		if r.store.count("start") != 2 || r.store.aborted != 1 {
@@ -181,7 +182,7 @@ func TestBusyWithoutPermissionWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		path := r.file("f", 10, 1)
 		r.src.put(hint(upl("f", path)))
-		r.run(Config{AtRest: func(*os.File) bool { return false },
+		r.run(Config{AtRest: func(syscall.Conn) bool { return false },
 			Folders: []Folder{{Path: r.dir, Unresting: func(string) bool { return false }}}})
 		waitFor(t, time.Minute, func() bool { return len(r.src.results("f")) >= 3 })
 		if r.store.count("put") != 0 {

@@ -69,6 +69,8 @@ func (h *hand) carry(ctx context.Context, d protocol.Delivery) (f finished, lane
 		f.Result = protocol.Result{Delivery: d, Entry: out.entry, Keep: out.keep, Origin: h.origin}
 	case ctx.Err() != nil, h.p.stop.Err() != nil && errors.Is(err, context.Canceled):
 		f.Result = later(d, protocol.KindTransient, "the agent is stopping", 0)
+	case h.passed(&d, err):
+		f.Result = protocol.Result{Delivery: d, Keep: true}
 	default:
 		f.Result = h.p.failed(d, h.class, err)
 	}
@@ -76,6 +78,13 @@ func (h *hand) carry(ctx context.Context, d protocol.Delivery) (f finished, lane
 	f.took = time.Since(f.began)
 	f.requests, f.bytes = h.requests, h.bytes
 	return f, false
+}
+
+// passed reports whether d ends with err because others wait for its file to be at rest. The queue keeps one that has more to it than
+// its file: an old name that waits for it, or an earlier hand whose object may be in the bucket.
+func (h *hand) passed(d *protocol.Delivery, err *protocol.Error) bool {
+	return err.Kind == protocol.KindBusy && d.Hint && !d.Again && d.From == "" && h.requests == 0 &&
+		h.p.cfg.Passed != nil && h.p.cfg.Passed(d.Source)
 }
 
 // mayHaveArrived reports whether a request that ended so may have taken effect: its answer was lost.

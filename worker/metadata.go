@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -46,7 +45,7 @@ func mtimeText(ns int64) string {
 	if frac < 0 {
 		sec, frac = sec-1, frac+1e9
 	}
-	return fmt.Sprintf("%d.%09d", sec, frac)
+	return strconv.FormatInt(sec, 10) + "." + strconv.FormatInt(frac+1e9, 10)[1:] // with the zeros at its beginning
 }
 
 // plainFolder is the state of a folder that is wanted but does not exist on this machine (mkd over the socket).

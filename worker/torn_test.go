@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,7 +92,7 @@ func TestBusyFileWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		free := time.Now().Add(time.Minute)
 		r.src.put(upl("k", r.file("f", 10, 1)))
-		r.run(Config{AtRest: func(*os.File) bool { return time.Now().After(free) }})
+		r.run(Config{AtRest: func(syscall.Conn) bool { return time.Now().After(free) }})
 		r.src.drain(t, 2*time.Minute)
 		res := r.src.results("k")
 		for i, x := range res[:len(res)-1] {
@@ -114,7 +115,7 @@ func TestChangedBeforeItIsRead(t *testing.T) {
 				path := r.file("f", size, 1)
 				var once sync.Once
 				r.src.put(upl("k", path))
-				r.run(Config{AtRest: func(*os.File) bool {
+				r.run(Config{AtRest: func(syscall.Conn) bool {
 					once.Do(func() { r.file("f", size, 2) })
 					return true
 				}})
@@ -142,7 +143,7 @@ func TestBusyAtTheLastByte(t *testing.T) {
 			})
 		}
 		r.src.put(upl("k", r.file("f", 4<<20, 1)))
-		r.run(Config{AtRest: func(*os.File) bool { return !busy.Load() }})
+		r.run(Config{AtRest: func(syscall.Conn) bool { return !busy.Load() }})
 		waitFor(t, 5*time.Second, func() bool { return len(r.src.results("k")) > 1 })
 		if r.store.object("k") != nil {
 			t.Error("completed while the file was being written")

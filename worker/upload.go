@@ -153,7 +153,7 @@ func (u *job) content(ctx context.Context) (io.ReadSeeker, [16]byte, *protocol.E
 	}
 	content := u.buf[:size]
 	var sum [16]byte
-	if _, err := io.ReadFull(u.src.f, content); err != nil && size > 0 {
+	if n, err := u.src.f.ReadAt(content, 0); n < len(content) { // ReadAt says why
 		return nil, sum, u.src.readError(err)
 	}
 	u.sum.Reset()

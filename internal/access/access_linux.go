@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ const maxLinks = 40
 // MayRead reports why u could not have opened the open file for reading by a path of its own now, or nil. The file itself is
 // judged, not its name: the modes of the inode behind f, and the folders that lead to just this inode, each looked at while
 // it is held. Who swaps links or folders meanwhile gains nothing.
-func (u User) MayRead(f *os.File) error {
+func (u User) MayRead(f syscall.Conn) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package beneath
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -26,8 +25,8 @@ func Lstat(root, rel string) (protocol.Stat, error) {
 	return d.Lstat(lastOf(rel))
 }
 
-// Open opens the regular file at rel below root for reading, without waiting for anything. Its position is 0.
-func Open(root, rel string) (*os.File, error) {
+// Open opens the regular file at rel below root for reading, without waiting for anything.
+func Open(root, rel string) (*File, error) {
 	d, err := At(root, parent(rel))
 	if err != nil {
 		return nil, err

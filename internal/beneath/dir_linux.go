@@ -11,6 +11,21 @@ import (
 // pathOnly opens a folder that need not be readable, only searchable.
 const pathOnly = unix.O_PATH
 
+// atOnce opens root and what is below it in one call, if no link is on the way to the root either. Else, and whatever else is wrong, it
+// returns nil: that is for the root to be opened by itself to find.
+func atOnce(root, rel string, flags int) *Dir {
+	if rel == "" || proper(rel) != nil {
+		return nil
+	}
+	path := join(root, rel)
+	how := unix.OpenHow{Flags: uint64(flags | folderFlags), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	if err != nil {
+		return nil
+	}
+	return &Dir{fd: fd, path: path}
+}
+
 // straight opens in one call where the kernel has it. EPERM and ENOSYS are also what filters of system calls answer with
 // (container runtimes whose lists are older than the call); whatever is wrong for another reason the slow way finds again.
 func straight(at int, rel string, flags int) (fd int, err error) {

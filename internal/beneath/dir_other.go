@@ -11,6 +11,9 @@ import (
 	"s3apu/protocol"
 )
 
+// File is a regular file that is open for reading.
+type File = os.File
+
 // Dir is an open folder. It is closed with [Dir.Close]; its methods may be called at the same time.
 type Dir struct {
 	root *os.Root

@@ -5,7 +5,6 @@ package beneath
 import (
 	"errors"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -20,10 +19,17 @@ type Dir struct {
 }
 
 // At opens the folder at rel below root; "" is the root. It may only be looked into, not listed: see [List].
-func At(root, rel string) (*Dir, error) { return open(root, rel, pathOnly, straight) }
+func At(root, rel string) (*Dir, error) { return openFast(root, rel, pathOnly) }
 
 // List is [At] for a folder that is to be listed.
-func List(root, rel string) (*Dir, error) { return open(root, rel, unix.O_RDONLY, straight) }
+func List(root, rel string) (*Dir, error) { return openFast(root, rel, unix.O_RDONLY) }
+
+func openFast(root, rel string, flags int) (*Dir, error) {
+	if d := atOnce(root, rel, flags); d != nil {
+		return d, nil
+	}
+	return open(root, rel, flags, straight)
+}
 
 // folderFlags open a folder and nothing else.
 const folderFlags = unix.O_DIRECTORY | unix.O_CLOEXEC
@@ -135,9 +141,9 @@ func (d *Dir) stat(name string) (protocol.Stat, error) {
 	return statOf(&st), nil
 }
 
-// Open opens the regular file of that name for reading, without waiting for anything. Its position is 0. A link is ELOOP,
-// everything else [ErrNotRegular]; a device is not opened but where one takes the file's place in the very moment.
-func (d *Dir) Open(name string) (*os.File, error) {
+// Open opens the regular file of that name for reading, without waiting for anything. A link is ELOOP, everything else
+// [ErrNotRegular]; a device is not opened but where one takes the file's place in the very moment.
+func (d *Dir) Open(name string) (*File, error) {
 	st, err := d.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -148,8 +154,8 @@ func (d *Dir) Open(name string) (*os.File, error) {
 
 // OpenSeen is [Dir.Open] for whoever has just looked at the entry with [Dir.Lstat] and seen st. It also returns the state of what it
 // has opened.
-func (d *Dir) OpenSeen(name string, st protocol.Stat) (f *os.File, now protocol.Stat, err error) {
-	fail := func(err error) (*os.File, protocol.Stat, error) {
+func (d *Dir) OpenSeen(name string, st protocol.Stat) (f *File, now protocol.Stat, err error) {
+	fail := func(err error) (*File, protocol.Stat, error) {
 		return nil, protocol.Stat{}, &fs.PathError{Op: "open", Path: join(d.path, name), Err: plainError(err)}
 	}
 	if err := regular(st); err != nil {
@@ -159,7 +165,7 @@ func (d *Dir) OpenSeen(name string, st protocol.Stat) (f *os.File, now protocol.
 	if err != nil {
 		return fail(err)
 	}
-	f = os.NewFile(uintptr(fd), join(d.path, name))
+	f = &File{fd: fd, dir: d.path, name: name}
 	if now, err = Fstat(f); err == nil {
 		err = regular(now)
 	}
@@ -181,15 +187,6 @@ func (d *Dir) Readlink(name string) (string, error) {
 			return string(buf[:n]), nil
 		}
 	}
-}
-
-// Fstat returns the state of an open file.
-func Fstat(f *os.File) (protocol.Stat, error) {
-	var st unix.Stat_t
-	if err := again(func() error { return unix.Fstat(int(f.Fd()), &st) }); err != nil {
-		return protocol.Stat{}, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
-	}
-	return statOf(&st), nil
 }
 
 // LstatPath returns the state of what lies at a path, links on the way followed as always, one at the end not.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,21 +20,28 @@ import (
 // patience bounds a wait that is expected to end much sooner.
 const patience = 30 * time.Second
 
-// ways are both ways to open what lies below: the one of this kernel, and the one by hand.
+// ways are the ways to open what lies below: the root and all below it in one call, the root and all below it in two, and by hand.
 var ways = []struct {
 	name string
-	way  way
-}{{"straight", straight}, {"stepwise", stepwise}}
+	open func(root, rel string, flags int) (*Dir, error)
+}{{"at once", openFast}, {"straight", by(straight)}, {"stepwise", by(stepwise)}}
+
+func by(w way) func(root, rel string, flags int) (*Dir, error) {
+	return func(root, rel string, flags int) (*Dir, error) { return open(root, rel, flags, w) }
+}
 
 // opened opens a file by one of the ways.
-func opened(w way, root, rel string) (*os.File, error) {
-	d, err := open(root, parent(rel), pathOnly, w)
+func opened(way func(root, rel string, flags int) (*Dir, error), root, rel string) (*File, error) {
+	d, err := way(root, parent(rel), pathOnly)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
 	return d.Open(base(rel))
 }
+
+// readAll reads an open file.
+func readAll(f *File) ([]byte, error) { return io.ReadAll(io.NewSectionReader(f, 0, math.MaxInt64)) }
 
 // swapping exchanges two paths as fast as it can until the test calls what it returns.
 func swapping(t *testing.T, a, b string) (still func()) {
@@ -74,7 +82,7 @@ func TestSwapWhileOpening(t *testing.T) {
 				if time.Since(began) > patience {
 					t.Fatalf("opened %d times, refused %d times: nothing was tried", good, refused)
 				}
-				f, err := opened(w.way, root, "a/d/e/f")
+				f, err := opened(w.open, root, "a/d/e/f")
 				if err != nil {
 					if !errors.Is(err, unix.ELOOP) {
 						t.Fatal(err)
@@ -82,7 +90,7 @@ func TestSwapWhileOpening(t *testing.T) {
 					refused++
 					continue
 				}
-				b, err := io.ReadAll(f)
+				b, err := readAll(f)
 				_ = f.Close()
 				if err != nil || string(b) != "harmless" {
 					t.Fatalf("%q was read, %v", b, err)
@@ -111,7 +119,7 @@ func TestSwapOfTheLastComponent(t *testing.T) {
 				f, err := Open(root, "f")
 				switch {
 				case err == nil:
-					b, err := io.ReadAll(f)
+					b, err := readAll(f)
 					_ = f.Close()
 					if err != nil || string(b) != "harmless" {
 						t.Fatalf("%q was read, %v", b, err)
@@ -187,12 +195,13 @@ func BenchmarkOpen(b *testing.B) {
 	must(b, os.WriteFile(path, nil, 0o600))
 	for _, c := range []struct {
 		name string
-		open func() (*os.File, error)
+		open func() (io.Closer, error)
 	}{
-		{"os.Open", func() (*os.File, error) { return os.Open(path) }},
-		{"openat2", func() (*os.File, error) { return opened(straight, root, rel) }},
-		{"stepwise", func() (*os.File, error) { return opened(stepwise, root, rel) }},
-		{"os.Root", func() (*os.File, error) {
+		{"os.Open", func() (io.Closer, error) { return os.Open(path) }},
+		{"at once", func() (io.Closer, error) { return opened(openFast, root, rel) }},
+		{"openat2", func() (io.Closer, error) { return opened(by(straight), root, rel) }},
+		{"stepwise", func() (io.Closer, error) { return opened(by(stepwise), root, rel) }},
+		{"os.Root", func() (io.Closer, error) {
 			r, err := os.OpenRoot(root)
 			if err != nil {
 				return nil, err
@@ -200,7 +209,7 @@ func BenchmarkOpen(b *testing.B) {
 			defer func() { _ = r.Close() }()
 			return r.Open(rel)
 		}},
-		{"os.Open+realpath", func() (*os.File, error) { // what it was before
+		{"os.Open+realpath", func() (io.Closer, error) { // what it was before
 			f, err := os.Open(path)
 			if err == nil {
 				_, err = filepath.EvalSymlinks(path)
