@@ -112,9 +112,14 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 		}
 	}
 	settle := cfg.Settle.D()
-	atRest := func(path string, _ protocol.Stat) bool {
-		if watcher.AtRestPath(path, settle, time.Now()) != watcher.Busy {
-			return true // what the kernel cannot tell, the watcher has settled
+	resting := &resting{settle: settle}
+	left := resting.left
+	if unresting > 0 { // which files may be uploaded, and when, the feeder asks
+		left = nil
+	}
+	atRest := func(path string, st protocol.Stat) bool {
+		if resting.is(path, st) {
+			return true
 		}
 		rel, err := filepath.Rel(cfg.Path, path)
 		if err != nil || !f.watch.TakeUnresting(filepath.ToSlash(rel)) {
@@ -125,7 +130,7 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 	}
 	f.feed, err = feeder.New(feeder.Folder{
 		Root: cfg.Path, Bucket: f.bucket, Prefix: cfg.Prefix, Match: match.Has, Depth: cfg.Recursion,
-		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, Trusting: unresting == 0, PartSize: partSizeOf,
+		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, Left: left, PartSize: partSizeOf,
 		Links: cfg.Symlinks, Rescan: f.rescans.add, Away: away,
 	}, feederQueue{a.queue, log}, list, atRest, f.watch.Mark, a.log)
 	return f, err

@@ -203,23 +203,23 @@ func TestBusyFileIsMarked(t *testing.T) {
 	}
 }
 
-// TestBusyFilesThatAreLeftToTheWorkers: a scan asks whether a file is at rest if it has just changed, if it is about to take the place of
-// another name, and if its row would be forgotten; a change asks always.
+// TestBusyFilesThatAreLeftToTheWorkers: a scan asks all the same whether a file is at rest if it is about to take the place of another
+// name, and if its row would be forgotten; a change asks always.
 func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		settle time.Duration
-		make   func(b *bench)
-		want   string // "": it is marked
+		name string
+		left bool
+		make func(b *bench)
+		want string // "": it is marked
 	}{
-		{"quiet", 0, func(b *bench) { b.write("f", "1") }, "upl p/f"},
-		{"changed a moment ago", time.Hour, func(b *bench) { b.write("f", "1") }, ""},
-		{"quiet since an upload", 0, func(b *bench) { b.write("f", "1"); b.sync(); b.write("f", "22") }, "upl p/f"},
-		{"renamed", 0, func(b *bench) { b.write("a", "1"); b.sync(); b.must(os.Rename(b.path("a"), b.path("f"))) }, ""},
-		{"other object", 0, func(b *bench) { b.write("f", "1"); b.sync(); b.s.objs["p/f"] = object{body: "22"} }, ""},
+		{"left", true, func(b *bench) { b.write("f", "1") }, "upl p/f"},
+		{"not left", false, func(b *bench) { b.write("f", "1") }, ""},
+		{"left, and other than its row", true, func(b *bench) { b.write("f", "1"); b.sync(); b.write("f", "22") }, "upl p/f"},
+		{"renamed", true, func(b *bench) { b.write("a", "1"); b.sync(); b.must(os.Rename(b.path("a"), b.path("f"))) }, ""},
+		{"other object", true, func(b *bench) { b.write("f", "1"); b.sync(); b.s.objs["p/f"] = object{body: "22"} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, func(f *Folder) { f.Trusting, f.Settle, f.Delete = true, c.settle, false })
+			b := newBench(t, func(f *Folder) { f.Left, f.Delete = func(protocol.Stat) bool { return c.left }, false })
 			c.make(b)
 			b.busy["f"] = true
 			r, put := b.scan("", listed)
@@ -233,7 +233,7 @@ func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
 			}
 		})
 	}
-	b := newBench(t, func(f *Folder) { f.Trusting = true })
+	b := newBench(t, func(f *Folder) { f.Left = func(protocol.Stat) bool { return true } })
 	b.write("f", "1")
 	b.busy["f"] = true
 	b.want(b.change("f"))

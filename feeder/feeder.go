@@ -59,13 +59,12 @@ type Folder struct {
 
 	FolderObjects string // "slash" (or empty): "dir/"; "plain": "dir"; "none": no folder objects
 
-	// Settle is how long a file must not have changed to count as at rest where no [Rest] is given, and to be left to the
-	// workers where Trusting.
+	// Settle is how long a file must not have changed to count as at rest. It is used only where no [Rest] is given.
 	Settle time.Duration
 
-	// Trusting says that whoever carries a wish out asks for himself whether the file is at rest, and has it marked if it is
-	// not. Then a scan asks only of a file that has just changed.
-	Trusting bool
+	// Left reports whether a scan need not ask if a file in this state is at rest: whoever carries its wish out will, and has it
+	// marked if it is not. Nil: it asks of each.
+	Left func(st protocol.Stat) bool
 
 	// PartSize says in which parts a file of that many bytes would be uploaded, 0: in one piece. With it the ETags of
 	// multipart uploads that are in the bucket already can be recognised. Nil: they are not.
@@ -296,12 +295,6 @@ func settledFor(settle time.Duration) Rest {
 		}
 		return true
 	}
-}
-
-// left reports whether it is left to the workers to ask whether a file in this state is at rest.
-func (f *Folder) left(st protocol.Stat) bool {
-	latest := max(st.MTime, st.CTime)
-	return f.Trusting && time.Now().UnixNano()-latest >= f.Settle.Nanoseconds()
 }
 
 // keyPrefix returns a prefix of keys with a slash at its end, or the empty one.

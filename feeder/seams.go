@@ -39,6 +39,8 @@ type seams struct {
 	log  *slog.Logger
 	look func() (map[string]mounts.Identity, error) // what is mounted now, by path below the root
 
+	table mounts.Reader
+
 	// fresh is held from a look at the table until what follows from it is entered: an older picture never takes the place
 	// of a newer one. It is taken before mu.
 	fresh sync.Mutex
@@ -63,7 +65,7 @@ func newSeams(root string, was []Seam, known bool, log *slog.Logger) *seams {
 		s.was[w.Path] = w
 	}
 	s.look = s.mounted
-	if _, err := mounts.Table(); err != nil {
+	if _, err := s.table.Table(); err != nil {
 		s.blind = true
 		if !errors.Is(err, errors.ErrUnsupported) {
 			log.Warn("mounts below the folder can be told by their device numbers only", "err", err)
@@ -85,7 +87,7 @@ func (s *seams) recall(was []Seam) {
 
 // mounted reads the table. A mount that lies hidden below another one is left out.
 func (s *seams) mounted() (map[string]mounts.Identity, error) {
-	table, err := mounts.Table()
+	table, err := s.table.Table()
 	if err != nil {
 		return nil, err
 	}

@@ -134,8 +134,10 @@ func (m *mirror) scan(rel string, deep bool) {
 		p := join(rel, e.Name())
 		there[p] = true
 		m.look(p)
-		if e.Type().IsRegular() && AtRestPath(m.full(p), time.Millisecond, time.Now()) != Yes {
-			m.w.Mark(p)
+		if e.Type().IsRegular() {
+			if rest, _ := AtRestPath(m.full(p), time.Millisecond, time.Now()); rest != Yes {
+				m.w.Mark(p)
+			}
 		}
 		if e.IsDir() && deep && (m.skip == nil || !m.skip(p, true)) {
 			m.scan(p, true)

@@ -50,21 +50,22 @@ func AtRest(f syscall.Conn) Rest {
 // a [Watcher] observe it for a while ([Watcher.Mark]). Anything but a regular file needs no rest: Yes. But ask only for what
 // was a regular file a moment ago, since it is opened before it is looked at: who waits to write into a FIFO would take us for
 // its reader, and some devices do something when they are opened. A path that is not there, or cannot be looked at, is Unknown.
-func AtRestPath(path string, settle time.Duration, now time.Time) Rest {
+// told: the kernel has told, and not the times.
+func AtRestPath(path string, settle time.Duration, now time.Time) (rest Rest, told bool) {
 	rest, found := restOf(path)
 	if found && rest != Unknown {
-		return rest // the usual case: the open file alone tells, without lstat(2)
+		return rest, true // the usual case: the open file alone tells, without lstat(2)
 	}
 	fi, err := os.Lstat(path)
 	switch {
 	case err != nil:
-		return Unknown
+		return Unknown, false
 	case !fi.Mode().IsRegular():
-		return Yes
+		return Yes, false
 	case !found:
-		return Unknown // it became a regular file between the two looks
+		return Unknown, false // it became a regular file between the two looks
 	}
-	return quietFor(fi, settle, now)
+	return quietFor(fi, settle, now), false
 }
 
 // quietFor compares a file's times with the clock. Every write sets both times, but the modification time can be set

@@ -35,7 +35,7 @@ func TestAtRest(t *testing.T) {
 		if got := AtRest(r); got != want {
 			t.Errorf("%s: AtRest %v, want %v", when, got, want)
 		}
-		if got := AtRestPath(p, time.Nanosecond, time.Now()); got != want {
+		if got, told := AtRestPath(p, time.Nanosecond, time.Now()); got != want || !told {
 			t.Errorf("%s: AtRestPath %v, want %v", when, got, want)
 		}
 	}

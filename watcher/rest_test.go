@@ -65,7 +65,7 @@ func TestAtRestPathOfOtherThings(t *testing.T) {
 		filepath.Join(dir, "link"):    Yes,
 		dir:                           Yes,
 	} {
-		if got := AtRestPath(path, time.Second, time.Now()); got != want {
+		if got, _ := AtRestPath(path, time.Second, time.Now()); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
 	}

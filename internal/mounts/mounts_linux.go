@@ -4,23 +4,96 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
+	"math"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Table returns all mounts that this process can see, in the kernel's order.
 func Table() ([]Mount, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	fd, err := openTable()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = unix.Close(fd) }() // only read
+	return readTable(fd)
+}
+
+// openTable opens the table, not as an [os.File]: Go's own poller would be told of its changes instead of us.
+func openTable() (int, error) {
+	fd, err := unix.Open(tablePath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: tablePath, Err: err}
+	}
+	return fd, nil
+}
+
+const tablePath = "/proc/self/mountinfo"
+
+// Reader reads the table again only if it has changed. The zero value is ready. Safe for concurrent use.
+type Reader struct {
+	mu    sync.Mutex
+	fd    int // of mountinfo, which is never 0; 0: it is not open
+	table []Mount
+	read  time.Time // when
+}
+
+// readAgain is how long the table is believed although nothing is said to have changed: a guess, for kernels that only look like Linux
+// and do not say it.
+const readAgain = time.Second
+
+// Table is [Table]; what it returns must not be changed. That nothing was mounted or unmounted since is what poll(2) says
+// (proc_pid_mounts(5)).
+func (r *Reader) Table() ([]Mount, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd == 0 {
+		fd, err := openTable()
+		if err != nil {
+			return nil, err
+		}
+		r.fd = fd
+		runtime.AddCleanup(r, func(fd int) { _ = unix.Close(fd) }, fd)
+	} else {
+		changed := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLPRI}}
+		if n, err := unix.Poll(changed, 0); n == 0 && err == nil && r.table != nil && time.Since(r.read) < readAgain {
+			return r.table, nil
+		}
+	}
+	r.read = time.Now()
+	var err error
+	r.table, err = readTable(r.fd)
+	return r.table, err
+}
+
+// readerAt is a descriptor to be read from.
+type readerAt int
+
+func (fd readerAt) ReadAt(p []byte, off int64) (n int, err error) {
+	for {
+		n, err = unix.Pread(int(fd), p, off)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil // fewer than asked for, as it comes line by line
+	}
+}
+
+func readTable(fd int) ([]Mount, error) {
 	var table []Mount
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(io.NewSectionReader(readerAt(fd), 0, math.MaxInt64))
 	lines.Buffer(make([]byte, 0, 4096), 1<<20) // overlay's options name each layer: some KB; the limit is a guess
 	for lines.Scan() {
 		m, err := parse(lines.Text())
@@ -30,7 +103,7 @@ func Table() ([]Mount, error) {
 		table = append(table, m)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read /proc/self/mountinfo: %w", err)
+		return nil, &fs.PathError{Op: "read", Path: tablePath, Err: err}
 	}
 	return table, nil
 }

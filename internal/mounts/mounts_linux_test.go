@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -114,5 +116,65 @@ func TestRemoteIsNamed(t *testing.T) {
 	a, b := Named(Mount{ID: 1, FS: "fuse.sshfs", From: "u@h:/x"}), Named(Mount{ID: 2, FS: "fuse.sshfs", From: "u@h:/y"})
 	if !Same(a, a) || Same(a, b) || Same(a, "7@1.0") {
 		t.Error(a, b)
+	}
+}
+
+// TestReader: what is mounted and unmounted is in the table at the next look, and what has not changed is not read again.
+func TestReader(t *testing.T) {
+	var r Reader
+	read := func() []Mount {
+		t.Helper()
+		table, err := r.Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	first := read()
+	if want, err := Table(); err != nil || !reflect.DeepEqual(first, want) {
+		t.Fatalf("%+v, not %+v, %v", first, want, err)
+	}
+	if again := read(); &again[0] != &first[0] {
+		t.Log("something else has changed the table meanwhile, or it is read each time")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	var once sync.Once
+	unmount := func() { once.Do(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) }
+	defer unmount()
+	has := func() bool {
+		return slices.ContainsFunc(read(), func(m Mount) bool { return m.Path == dir })
+	}
+	for range 3 {
+		if !has() {
+			t.Fatal("what was mounted is not in the table")
+		}
+	}
+	if err := unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Error(err)
+	}
+	if !has() {
+		t.Error("what was mounted anew is not in the table")
+	}
+	unmount()
+	for range 3 {
+		if has() {
+			t.Fatal("what was unmounted is in the table")
+		}
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	var r Reader
+	for name, table := range map[string]func() ([]Mount, error){"each time": Table, "if it has changed": r.Table} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := table(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
