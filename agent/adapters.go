@@ -2,14 +2,17 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"time"
 
 	"s3apu/feeder"
 	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 	"s3apu/queue"
+	"s3apu/watcher"
 )
 
 // workerSource is the queue as the workers of one bucket see it.
@@ -126,6 +129,8 @@ type clientHandler struct {
 	queue   *queue.Queue
 	bucket  string
 	folders string // [s3] folder_objects
+
+	await func(bucket, source string) bool // has a file reported once it is at rest; false: nobody will
 }
 
 // inward gives an instruction from the wire its bucket and the key that its object has.
@@ -186,13 +191,41 @@ func (h clientHandler) isFolder(id protocol.ObjectID) (bool, error) {
 	return row != nil, err
 }
 
+// Lease hands nothing out that is a hint at a file which is being written: clients do not ask, and the feeder may not have.
 func (h clientHandler) Lease(ctx context.Context, n int, wait, hold time.Duration) ([]protocol.Delivery, error) {
 	ds, err := h.queue.Lease(ctx, h.bucket, n, wait, hold)
+	ds = h.atRest(ctx, ds)
 	for i := range ds {
 		ds[i].Instruction = h.outward(ds[i].Instruction)
 	}
 	return ds, err
 }
+
+// busyFor is how long a hint at a file that is being written is kept from clients, where nobody waits for the end of that. A guess.
+const busyFor = 5 * time.Second
+
+// atRest returns those of ds that may be carried out, and gives the others back.
+func (h clientHandler) atRest(ctx context.Context, ds []protocol.Delivery) []protocol.Delivery {
+	var busy []protocol.Result
+	ds = slices.DeleteFunc(ds, func(d protocol.Delivery) bool {
+		if !d.Hint || d.Verb != protocol.Upl {
+			return false
+		}
+		if rest, told := watcher.AtRestPath(d.Source, 0, time.Now()); rest != watcher.Busy || !told {
+			return false
+		}
+		busy = append(busy, protocol.Result{Delivery: d, Uncounted: true, Delay: busyFor,
+			Passed: d.From == "" && !d.Again && h.await(d.Bucket, d.Source),
+			Err:    &protocol.Error{Op: "hand out", Object: string(d.Key), Kind: protocol.KindBusy, Err: errBusy}})
+		return true
+	})
+	if len(busy) > 0 {
+		_, _ = h.queue.Settle(ctx, busy) // else their leases end by themselves
+	}
+	return ds
+}
+
+var errBusy = errors.New("the file is being written")
 
 func (h clientHandler) Settle(ctx context.Context, results []protocol.Result) ([]protocol.Outcome, error) {
 	for i := range results {

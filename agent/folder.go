@@ -112,13 +112,13 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 		}
 	}
 	settle := cfg.Settle.D()
-	resting := &resting{settle: settle}
-	left := resting.left
+	rests := &resting{settle: settle}
+	unasked := rests.mayLeave
 	if unresting > 0 { // which files may be uploaded, and when, the feeder asks
-		left = nil
+		unasked = nil
 	}
 	atRest := func(path string, st protocol.Stat) bool {
-		if resting.is(path, st) {
+		if rests.atRest(path, st) {
 			return true
 		}
 		rel, err := filepath.Rel(cfg.Path, path)
@@ -130,9 +130,9 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 	}
 	f.feed, err = feeder.New(feeder.Folder{
 		Root: cfg.Path, Bucket: f.bucket, Prefix: cfg.Prefix, Match: match.Has, Depth: cfg.Recursion,
-		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, Left: left, PartSize: partSizeOf,
+		Marker: cfg.Marker, Delete: cfg.Deletes(), FolderObjects: a.cfg.S3.FolderObjects, Settle: settle, Unasked: unasked, PartSize: partSizeOf,
 		Links: cfg.Symlinks, Rescan: f.rescans.add, Away: away,
-	}, feederQueue{a.queue, log}, list, atRest, f.watch.Mark, a.log)
+	}, feederQueue{a.queue, log}, list, atRest, func(rel string) { f.watch.Mark(rel) }, a.log)
 	return f, err
 }
 

@@ -40,7 +40,7 @@ func (a *Agent) newPool(name string, b *bucket.Bucket) (*worker.Pool, error) {
 		FolderObjects: a.cfg.S3.FolderObjects, ContentTypes: a.cfg.ContentTypes,
 		MultipartAbove: multipartAbove, PartSize: partSize, Parts: partBudget,
 		AtRest:  func(f syscall.Conn) bool { return watcher.AtRest(f) != watcher.Busy },
-		Passed:  a.watched,
+		Await:   func(source string) bool { return a.mark(name, source) },
 		MayGo:   a.mayGo,
 		Folders: a.foldersTo(name), Sources: a.cfg.sources(),
 		Observe: func(e worker.Event) {
@@ -99,19 +99,19 @@ func (a *Agent) judgeAnew(e worker.Event) {
 	if e.Err != nil || e.Origin != protocol.OriginApart || e.Delivery.Origin == nil {
 		return
 	}
-	a.watched(e.Delivery.Origin.Source)
+	a.mark(e.Delivery.Origin.Bucket, e.Delivery.Origin.Source)
 }
 
-// watched has the watchers report a file once it is at rest, and reports whether there is one for it. The folders are made before a
-// worker runs and stay.
-func (a *Agent) watched(source string) (is bool) {
+// mark has a file reported once it is at rest, and reports whether one of the folders that go to the bucket does so. The folders are made
+// before a worker runs and stay.
+func (a *Agent) mark(bucket, source string) (marked bool) {
 	for _, f := range a.folders {
-		if rel, ok := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/"); ok {
-			f.watch.Mark(filepath.ToSlash(rel))
-			is = true
+		rel, below := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/")
+		if below && f.bucket == bucket && f.watch.Mark(filepath.ToSlash(rel)) {
+			marked = true
 		}
 	}
-	return is
+	return marked
 }
 
 // performanceEvery is how often s3_worker_performance is rewritten; a guess. S3 APU did it after every batch.
@@ -178,7 +178,7 @@ func replaceFile(path, text string) error {
 // server answers the socket for the queue.
 func (a *Agent) server() *protocol.Server {
 	return &protocol.Server{
-		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects},
+		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects, await: a.mark},
 		Log:     a.logs.Queue, Sources: protocol.NewSources(a.cfg.sources()), Peers: a.peers,
 		CheckGuest: a.guests.check, GuestsWork: a.cfg.Worker.MaxWorkers == 0,
 	}

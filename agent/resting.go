@@ -14,40 +14,57 @@ const (
 	briefly = 10 * time.Millisecond
 	// toldFor is how long it is believed that the kernel tells. A guess: short, for something else may be mounted by then.
 	toldFor = time.Second
+	// mostTellers is how many pairs of a file system and an owner are remembered. A guess: a few hundred KB; beyond it all are asked anew.
+	mostTellers = 1000
 )
 
-// resting says whether files of a folder are at rest, and of which ones that may be left to the workers, who ask the kernel for themselves.
-// Safe for concurrent use.
+// resting says whether files of a folder are at rest, and which ones may be left to the workers, who ask the kernel for themselves. Safe
+// for concurrent use.
 type resting struct {
 	settle time.Duration
 
 	mu   sync.Mutex
-	told map[kernelTells]time.Time // when it last did
+	told map[teller]time.Time // when it last did, and would of each file
+
+	tells func(path string) bool // tests: instead of watcher.Tells
 }
 
-// kernelTells is what decides whether the kernel tells who writes a file: its file system, and whether we may ask (fcntl(2), F_SETLEASE).
-type kernelTells struct {
+// teller is what decides whether the kernel tells who writes a file: its file system, and whether we may ask (fcntl(2), F_SETLEASE).
+type teller struct {
 	dev uint64
 	uid uint32
 }
 
-// is reports whether the file at path, in that state, is at rest as far as can be told; what the kernel cannot tell, the watcher has
+// atRest reports whether the file at path, in that state, is at rest as far as can be told; what the kernel cannot tell, the watcher has
 // settled.
-func (r *resting) is(path string, st protocol.Stat) bool {
+func (r *resting) atRest(path string, st protocol.Stat) bool {
 	rest, told := watcher.AtRestPath(path, r.settle, time.Now())
-	if of := (kernelTells{st.Dev, st.UID}); told {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.told == nil || len(r.told) > 1000 { // a guess: that many owners have to be asked for again
-			r.told = map[kernelTells]time.Time{}
-		}
-		r.told[of] = time.Now()
+	if told {
+		r.heard(path, teller{st.Dev, st.UID})
 	}
 	return rest != watcher.Busy
 }
 
-// left reports whether a file in that state may be left to the workers: by its times it is at rest, or is likely to be and the kernel tells.
-func (r *resting) left(st protocol.Stat) bool {
+// heard takes in that the kernel has told of a file.
+func (r *resting) heard(path string, of teller) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tells := r.tells
+	if tells == nil {
+		tells = watcher.Tells
+	}
+	if time.Since(r.told[of]) < toldFor || !tells(path) {
+		return // it was asked a moment ago
+	}
+	if r.told == nil || len(r.told) >= mostTellers {
+		r.told = map[teller]time.Time{}
+	}
+	r.told[of] = time.Now()
+}
+
+// mayLeave reports whether a file in that state may be left to the workers: by its times it is at rest, or is likely to be and the kernel
+// tells. One with a time in the future may not.
+func (r *resting) mayLeave(st protocol.Stat) bool {
 	now := time.Now()
 	age := now.Sub(time.Unix(0, max(st.MTime, st.CTime)))
 	if age >= r.settle || age < briefly {
@@ -55,6 +72,6 @@ func (r *resting) left(st protocol.Stat) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, told := r.told[kernelTells{st.Dev, st.UID}]
+	last, told := r.told[teller{st.Dev, st.UID}]
 	return told && now.Sub(last) < toldFor
 }

@@ -29,7 +29,7 @@ func TestLeftToTheWorkers(t *testing.T) {
 	}
 	check := func(when string, age time.Duration, want bool) {
 		t.Helper()
-		if got := r.left(aged(age)); got != want {
+		if got := r.mayLeave(aged(age)); got != want {
 			t.Errorf("%s, %v old: left %v", when, age, got)
 		}
 	}
@@ -37,7 +37,7 @@ func TestLeftToTheWorkers(t *testing.T) {
 	check("nothing is known", time.Minute, false)
 	check("nothing is known", 0, false)
 	check("nothing is known", -time.Minute, false)
-	if !r.is(path, st) {
+	if !r.atRest(path, st) {
 		t.Fatal("it is not at rest")
 	}
 	if len(r.told) == 0 {
@@ -47,13 +47,13 @@ func TestLeftToTheWorkers(t *testing.T) {
 	check("the kernel tells", 0, false)
 	check("the kernel tells", -time.Minute, false)
 	other := aged(time.Minute)
-	if other.UID++; r.left(other) {
+	if other.UID++; r.mayLeave(other) {
 		t.Error("another owner's file is left")
 	}
-	if other = aged(time.Minute); r.left(other) != true {
+	if other = aged(time.Minute); r.mayLeave(other) != true {
 		t.Error("the same owner's is not")
 	}
-	if other.Dev++; r.left(other) {
+	if other.Dev++; r.mayLeave(other) {
 		t.Error("a file on another file system is left")
 	}
 	for of := range r.told {
@@ -65,8 +65,12 @@ func TestLeftToTheWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if r.is(path, st) {
+	if r.atRest(path, st) {
 		t.Error("a file that is open for writing is at rest")
 	}
 	check("the kernel tells who writes", time.Minute, true)
+	far := resting{settle: time.Hour, tells: func(string) bool { return false }}
+	if far.atRest(path, st); far.mayLeave(aged(time.Minute)) {
+		t.Error("a file is left to the workers where a server grants leases")
+	}
 }

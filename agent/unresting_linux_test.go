@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"s3apu/protocol"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +117,41 @@ func TestQuietFileThatIsBeingWritten(t *testing.T) {
 	if took := time.Since(closed); took > 5*time.Second {
 		t.Errorf("it came %v after it was closed", took)
 	}
+}
+
+// TestClientsGetFilesAtRest: what the feeder has not asked about is asked before a client gets it.
+func TestClientsGetFilesAtRest(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Folders[0].Settle, r.cfg.Worker.MaxWorkers = Duration(time.Millisecond), 0
+	f, err := os.Create(filepath.Join(r.inbox, "open"))
+	r.must(err)
+	defer f.Close()
+	r.write("beside", "1")
+	<-time.After(10 * time.Millisecond) // quiet for longer than settle
+	r.start()
+	client := r.agent.server().Handler
+	lease := func() (names []string) {
+		ds, err := client.Lease(t.Context(), 10, 0, time.Minute)
+		r.must(err)
+		results := make([]protocol.Result, len(ds))
+		for i, d := range ds {
+			names = append(names, string(d.Key))
+			results[i].Delivery = d
+		}
+		if len(results) > 0 {
+			_, err = client.Settle(t.Context(), results)
+			r.must(err)
+		}
+		return names
+	}
+	var got []string
+	r.waitFor("the file beside it", func() bool { got = append(got, lease()...); return slices.Contains(got, "beside") })
+	r.waitFor("word of the waiting file", func() bool { got = append(got, lease()...); return r.agent.Health().Folders[0].Busy == 1 })
+	if slices.Contains(got, "open") {
+		t.Error("a client got a file that is being written")
+	}
+	r.must(f.Close())
+	r.waitFor("the file", func() bool { return slices.Contains(lease(), "open") })
 }
 
 func TestBadUnrestingIsRefused(t *testing.T) {

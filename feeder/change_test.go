@@ -204,13 +204,13 @@ func TestBusyFileIsMarked(t *testing.T) {
 }
 
 // TestBusyFilesThatAreLeftToTheWorkers: a scan asks all the same whether a file is at rest if it is about to take the place of another
-// name, and if its row would be forgotten; a change asks always.
+// name, and if its row would be forgotten; a change and a scan of a folder's own entries ask always.
 func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		left bool
-		make func(b *bench)
-		want string // "": it is marked
+		name    string
+		unasked bool
+		make    func(b *bench)
+		want    string // "": it is marked
 	}{
 		{"left", true, func(b *bench) { b.write("f", "1") }, "upl p/f"},
 		{"not left", false, func(b *bench) { b.write("f", "1") }, ""},
@@ -219,7 +219,7 @@ func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
 		{"other object", true, func(b *bench) { b.write("f", "1"); b.sync(); b.s.objs["p/f"] = object{body: "22"} }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, func(f *Folder) { f.Left, f.Delete = func(protocol.Stat) bool { return c.left }, false })
+			b := newBench(t, func(f *Folder) { f.Unasked, f.Delete = func(protocol.Stat) bool { return c.unasked }, false })
 			c.make(b)
 			b.busy["f"] = true
 			r, put := b.scan("", listed)
@@ -233,10 +233,12 @@ func TestBusyFilesThatAreLeftToTheWorkers(t *testing.T) {
 			}
 		})
 	}
-	b := newBench(t, func(f *Folder) { f.Left = func(protocol.Stat) bool { return true } })
+	b := newBench(t, func(f *Folder) { f.Unasked = func(protocol.Stat) bool { return true } })
 	b.write("f", "1")
 	b.busy["f"] = true
 	b.want(b.change("f"))
+	_, put := b.scan("", ScanOptions{Live: true})
+	b.want(put)
 }
 
 func TestErrorOfTheQueueMarksAgain(t *testing.T) {

@@ -44,7 +44,7 @@ func opened(d *beneath.Dir) (*dir, protocol.Stat, error) {
 	st, err := d.Stat()
 	var file *os.File
 	if err == nil {
-		file, err = d.File()
+		file, err = d.ToList()
 	}
 	if err != nil {
 		d.Close()

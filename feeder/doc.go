@@ -2,7 +2,8 @@
 // path at a time in [Feeder.Change], and without any ledger in [Feed], which is S3 APU's util_feed.
 //
 // It owns the comparison and the decision, nothing else: the queue, the ledger in it and the listing are reached
-// through the small interfaces [Queue] and [Lister], and whether a file is being written is asked of a [Rest].
+// through the small interfaces [Queue] and [Lister], and whether a file is being written is asked of a [Rest],
+// or left to who carries the wish out ([Folder.Unasked]).
 //
 // It promises:
 //

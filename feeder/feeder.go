@@ -62,9 +62,11 @@ type Folder struct {
 	// Settle is how long a file must not have changed to count as at rest. It is used only where no [Rest] is given.
 	Settle time.Duration
 
-	// Left reports whether a scan need not ask if a file in this state is at rest: whoever carries its wish out will, and has it
-	// marked if it is not. Nil: it asks of each.
-	Left func(st protocol.Stat) bool
+	// Unasked reports whether a deep scan need not ask if a file in this state is at rest: whoever carries its wish out will, and
+	// has it marked if it is not. It asks all the same before a file takes the place of another name, and before a row is
+	// forgotten. Other scans ask, for what was marked in a folder may become one: that would go round for ever.
+	// It is called by several goroutines at the same time. Nil: it asks of each.
+	Unasked func(st protocol.Stat) bool
 
 	// PartSize says in which parts a file of that many bytes would be uploaded, 0: in one piece. With it the ETags of
 	// multipart uploads that are in the bucket already can be recognised. Nil: they are not.

@@ -157,7 +157,7 @@ func (s *scan) claim(ctx context.Context, w *found, f facts) (done bool, err err
 
 // send wishes for an upload, once what is in its way is dealt with.
 func (s *scan) send(ctx context.Context, w *found, row *protocol.Entry, drift bool) error {
-	asked := drift || s.folder.Left == nil || !s.folder.Left(w.stat)
+	asked := s.asks || drift || !s.folder.Unasked(w.stat) // with drift its row goes, which one that is busy keeps
 	if asked && !s.atRest(w.rel, w.stat) {
 		s.busy(w.rel)
 		return nil

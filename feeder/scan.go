@@ -66,7 +66,7 @@ func (t *task) scan(ctx context.Context, rel string, opt ScanOptions) error {
 		}
 	}
 	s := newScan(ctx, t, rel, opt)
-	s.all = rel == "" && opt.Deep
+	s.all, s.asks = rel == "" && opt.Deep, !opt.Deep || t.folder.Unasked == nil
 	defer s.close()
 	if opt.Deep {
 		t.judge(rel) // has the table of mounts read
@@ -115,6 +115,7 @@ type scan struct {
 	walker  walker
 	levels  int
 	all     bool // the whole folder is compared
+	asks    bool // of each file whether it is at rest
 
 	row    protocol.Entry // of the facts at hand
 	doomed []protocol.Key // of rows whose files are missing: to be deleted in the end

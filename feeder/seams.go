@@ -39,7 +39,7 @@ type seams struct {
 	log  *slog.Logger
 	look func() (map[string]mounts.Identity, error) // what is mounted now, by path below the root
 
-	table mounts.Reader
+	table mounts.Reader // from which mounted knows it
 
 	// fresh is held from a look at the table until what follows from it is entered: an older picture never takes the place
 	// of a newer one. It is taken before mu.

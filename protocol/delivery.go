@@ -55,6 +55,9 @@ type Result struct {
 	Unsure bool
 	// Dead gives the instruction up: it is listed with Err until it is retried by hand or its file changes.
 	Dead bool
+	// Passed says, when Err is set, that others see to it that there is another hint when it can be carried out: this one is
+	// forgotten, unless a copy waits for it.
+	Passed bool
 }
 
 // OriginFate says whether an upload with an origin was what it was taken for: a file that has another name now.

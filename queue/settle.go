@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 
 	"s3apu/internal/failpoint"
 	"s3apu/protocol"
@@ -15,6 +16,7 @@ import (
 //     With an Origin that says so the hinted delete of the object in Delivery.From is taken back.
 //   - Err set: attempts grows by one unless Uncounted, and the instruction is Requeued for after Delay. If a newer wish
 //     came it takes over, after Delay as well: Superseded.
+//   - Err set and Passed: forgotten as if it were carried out, with the ledger as it is, unless a copy waits for it.
 //   - Dead, or KindItem with MaxRetries attempts behind it: Buried, unless a newer wish came: Superseded.
 //   - The token is not that of the lease that is out: LeaseLost, and nothing is recorded.
 //
@@ -52,13 +54,22 @@ func (t *tx) settle(res *protocol.Result) (protocol.Outcome, error) {
 	}
 	t.patient = t.patient && r.deadline == 0 // a worker's
 	old := r.clone()
-	if res.Err == nil {
+	over := res.Err == nil
+	if over {
 		if err := t.record(id, res); err != nil {
 			return 0, err
 		}
 		if err := t.letGo(id, r.head(), res.Origin); err != nil {
 			return 0, err
 		}
+	} else if res.Passed {
+		needed, err := t.pinned(id, r.head(), math.MaxUint64)
+		if err != nil {
+			return 0, err
+		}
+		over = !needed
+	}
+	if over {
 		further := len(r.wishes) > 1
 		if err := t.pop(old, r); err != nil || further {
 			return protocol.Superseded, err

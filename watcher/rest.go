@@ -68,6 +68,10 @@ func AtRestPath(path string, settle time.Duration, now time.Time) (rest Rest, to
 	return quietFor(fi, settle, now), false
 }
 
+// Tells reports whether the kernel, if it has told of the file at path, tells of every file of its file system and owner. A server grants
+// leases as it likes: of one file and not of another.
+func Tells(path string) bool { return !remotePath(path) }
+
 // quietFor compares a file's times with the clock. Every write sets both times, but the modification time can be set
 // by anybody to anything: one in the future counts only where there is no change time.
 func quietFor(fi fs.FileInfo, settle time.Duration, now time.Time) Rest {

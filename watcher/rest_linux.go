@@ -34,9 +34,16 @@ func askLease(fd int) Rest {
 // fs/smb/client/cifsfs.c in Linux), which can last for ever.
 func remote(fd int) bool {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil {
-		return true
-	}
+	return unix.Fstatfs(fd, &st) != nil || isRemote(&st)
+}
+
+// remotePath is remote for a path.
+func remotePath(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) != nil || isRemote(&st)
+}
+
+func isRemote(st *unix.Statfs_t) bool {
 	switch uint32(st.Type) {
 	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
 		return true

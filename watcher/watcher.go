@@ -265,23 +265,24 @@ func (w *Watcher) Next(ctx context.Context, n int) ([]Event, error) {
 
 // Mark asks that rel be settled and reported (again), or, for "", that the root's entries be looked through. It is for
 // files that a scan found busy and for changes that could not be acted upon. The path is looked at after 50 ms at the
-// earliest; who marks again and again because of a failure should wait longer between two attempts. An excluded path
-// is ignored.
-func (w *Watcher) Mark(rel string) {
+// earliest; who marks again and again because of a failure should wait longer between two attempts. A path that is
+// excluded or too deep is not taken.
+func (w *Watcher) Mark(rel string) (taken bool) {
 	if rel == "." || rel == "" {
 		w.marks.rescan("", false, "asked for", w.now())
-		return
+		return true
 	}
 	rel = strings.Trim(filepath.ToSlash(rel), "/")
-	if !w.reported(rel) {
-		return
+	if !w.reported(rel) || w.skip(rel, false) && w.skip(rel, true) {
+		return false
 	}
 	for p := parent(rel); p != ""; p = parent(p) {
 		if w.skip(p, true) {
-			return
+			return false
 		}
 	}
 	w.marks.ask(rel, w.now())
+	return true
 }
 
 // skip reports whether the configuration excludes rel.

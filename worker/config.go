@@ -66,9 +66,10 @@ type Config struct {
 	// before a file is read, and again before its object becomes visible.
 	AtRest func(syscall.Conn) bool
 
-	// Passed takes the source of a hint that is over because somebody writes the file, and reports whether it will be hinted at
-	// again once it is at rest. Nil, or false: the queue hands the hint out again until it is.
-	Passed func(source string) bool
+	// Await has a file that somebody writes hinted at again once it is at rest, and reports whether that will be. Then the hint
+	// at hand is passed ([protocol.Result]). Nil, or false: the queue hands it out again until it can be carried out. Called by
+	// several goroutines at the same time; it must not block.
+	Await func(source string) bool
 
 	// MayGo reports why what was uploaded from source must not be deleted now, or nil: it is asked before each delete that
 	// is a hint, which then waits. Nil: not asked.

@@ -12,7 +12,8 @@
 //     back-off, and only a fault of the whole target stops everybody, until a probe succeeds.
 //   - When Run's context ends, every delivery in hand is finished or given back uncounted; nothing is lost.
 //
-// How it fails: a failure of an instruction goes back to the Source in a [protocol.Result]; it is not logged here.
+// How it fails: a failure of an instruction goes back to the Source in a [protocol.Result]; it is not logged here. A hint
+// whose file is being written is over where [Config.Await] sees to it that the end of that is heard.
 // A fault of the target or of the Source is logged once when it begins and once when it ends, and Run goes on.
 //
 // The way through the source: api.go (what it needs), pool.go (the goroutines), deal.go (leases), hand.go (one delivery), upload.go,

@@ -69,10 +69,9 @@ func (h *hand) carry(ctx context.Context, d protocol.Delivery) (f finished, lane
 		f.Result = protocol.Result{Delivery: d, Entry: out.entry, Keep: out.keep, Origin: h.origin}
 	case ctx.Err() != nil, h.p.stop.Err() != nil && errors.Is(err, context.Canceled):
 		f.Result = later(d, protocol.KindTransient, "the agent is stopping", 0)
-	case h.passed(&d, err):
-		f.Result = protocol.Result{Delivery: d, Keep: true}
 	default:
 		f.Result = h.p.failed(d, h.class, err)
+		f.Passed = h.pass(ctx, &d, err)
 	}
 	f.Unsure = f.Err != nil && h.requests > 0 && (h.unsure || mayHaveArrived(err))
 	f.took = time.Since(f.began)
@@ -80,11 +79,17 @@ func (h *hand) carry(ctx context.Context, d protocol.Delivery) (f finished, lane
 	return f, false
 }
 
-// passed reports whether d ends with err because others wait for its file to be at rest. The queue keeps one that has more to it than
-// its file: an old name that waits for it, or an earlier hand whose object may be in the bucket.
-func (h *hand) passed(d *protocol.Delivery, err *protocol.Error) bool {
-	return err.Kind == protocol.KindBusy && d.Hint && !d.Again && d.From == "" && h.requests == 0 &&
-		h.p.cfg.Passed != nil && h.p.cfg.Passed(d.Source)
+// pass leaves the waiting for a file that is being written to who watches it, and reports whether that will be. What has more to it than
+// its file stays in the queue: an old name that waits for it, an earlier hand whose object may be in the bucket, parts that were sent.
+func (h *hand) pass(ctx context.Context, d *protocol.Delivery, err *protocol.Error) bool {
+	if err.Kind != protocol.KindBusy || !d.Hint || d.Again || d.From != "" || h.requests > 0 || h.p.cfg.Await == nil {
+		return false
+	}
+	if folder, _ := h.p.cfg.folderOf(d.Key, d.Source); folder == nil {
+		return false // another configuration made it
+	}
+	up, failed := h.p.source.LoadUpload(ctx, d.ID())
+	return failed == nil && up == nil && h.p.cfg.Await(d.Source)
 }
 
 // mayHaveArrived reports whether a request that ended so may have taken effect: its answer was lost.

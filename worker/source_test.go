@@ -148,6 +148,9 @@ func (s *memorySource) Settle(ctx context.Context, results []protocol.Result) ([
 			} else if !r.Keep {
 				delete(s.ledger, id)
 			}
+		case r.Passed:
+			out[i] = protocol.Done
+			delete(s.pending, id)
 		case r.Dead:
 			out[i] = protocol.Buried
 			delete(s.pending, id)

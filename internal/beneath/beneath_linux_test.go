@@ -12,13 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // tree is a root with something of every kind in it:
 //
 //	a/b/f a/b/g                  files
@@ -86,6 +79,12 @@ func TestWaysAreTheSame(t *testing.T) {
 		if _, err := w.open(link, "a/l/c", pathOnly); !errors.Is(err, unix.ELOOP) {
 			t.Errorf("%s: behind a link to the root: %v", w.name, err)
 		}
+	}
+	dotted := link + "/../" + filepath.Base(root) // beside the link's target, and not beside the link
+	for _, w := range ways {
+		d, err := w.open(dotted, "a/b", pathOnly)
+		must(t, err)
+		d.Close()
 	}
 	for _, w := range ways { // a link of proc that is followed by the kernel, not by its text
 		if _, err := w.open("/proc/self", "cwd", pathOnly); !errors.Is(err, unix.ELOOP) {

@@ -22,8 +22,8 @@ func straight(at int, rel string, flags int) (int, error) { return stepwise(at, 
 // Virtual reports false: there is nothing of the kind here.
 func (d *Dir) Virtual() bool { return false }
 
-// File opens the folder itself, to be listed.
-func (d *Dir) File() (*os.File, error) {
+// ToList opens the folder itself, to be listed.
+func (d *Dir) ToList() (*os.File, error) {
 	fd, err := openat(d.fd, ".", unix.O_RDONLY|folderFlags)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: d.path, Err: err}

@@ -12,18 +12,18 @@ import (
 const pathOnly = unix.O_PATH
 
 // atOnce opens root and what is below it in one call, if no link is on the way to the root either. Else, and whatever else is wrong, it
-// returns nil: that is for the root to be opened by itself to find.
+// returns nil: that is for the root to be opened by itself to find. rel has no "..", so that RESOLVE_BENEATH says nothing more; the root
+// may have, and is left as it is written, for ".." behind a link is not what the text says.
 func atOnce(root, rel string, flags int) *Dir {
 	if rel == "" || proper(rel) != nil {
 		return nil
 	}
-	path := join(root, rel)
 	how := unix.OpenHow{Flags: uint64(flags | folderFlags), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	fd, err := unix.Openat2(unix.AT_FDCWD, root+"/"+rel, &how)
 	if err != nil {
 		return nil
 	}
-	return &Dir{fd: fd, path: path}
+	return &Dir{fd: fd, path: join(root, rel)}
 }
 
 // straight opens in one call where the kernel has it. EPERM and ENOSYS are also what filters of system calls answer with

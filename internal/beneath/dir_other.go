@@ -93,13 +93,13 @@ func (d *Dir) Lstat(name string) (protocol.Stat, error) {
 }
 
 // Open opens the regular file of that name for reading. A link is ELOOP, everything else [ErrNotRegular].
-func (d *Dir) Open(name string) (*os.File, error) {
+func (d *Dir) Open(name string) (*File, error) {
 	path := join(d.path, name)
 	seen, err := d.root.Lstat(name)
 	if err == nil {
 		err = regular(statOf(seen))
 	}
-	var f *os.File
+	var f *File
 	if err == nil {
 		f, err = d.root.Open(name)
 	}
@@ -114,7 +114,7 @@ func (d *Dir) Open(name string) (*os.File, error) {
 }
 
 // OpenSeen is [Dir.Open], which looks by itself; it returns also the state of what was opened.
-func (d *Dir) OpenSeen(name string, _ protocol.Stat) (*os.File, protocol.Stat, error) {
+func (d *Dir) OpenSeen(name string, _ protocol.Stat) (*File, protocol.Stat, error) {
 	f, err := d.Open(name)
 	if err != nil {
 		return nil, protocol.Stat{}, err
@@ -127,8 +127,8 @@ func (d *Dir) OpenSeen(name string, _ protocol.Stat) (*os.File, protocol.Stat, e
 	return f, now, nil
 }
 
-// File opens the folder itself, to be listed.
-func (d *Dir) File() (*os.File, error) { return d.root.Open(".") }
+// ToList opens the folder itself, to be listed.
+func (d *Dir) ToList() (*os.File, error) { return d.root.Open(".") }
 
 // Readlink returns the target of a link.
 func (d *Dir) Readlink(name string) (string, error) {
@@ -140,7 +140,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 }
 
 // Fstat returns the state of an open file.
-func Fstat(f *os.File) (protocol.Stat, error) {
+func Fstat(f *File) (protocol.Stat, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return protocol.Stat{}, err

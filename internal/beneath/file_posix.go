@@ -3,6 +3,7 @@
 package beneath
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -15,35 +16,32 @@ import (
 )
 
 // File is a regular file that is open for reading. To make an [os.File] of it would cost two system calls more, to learn that nobody
-// has to wait for it. All methods may be called at the same time, also beside and after Close.
+// has to wait for it. It must be closed: nobody closes one that is forgotten. All methods may be called at the same time, also beside
+// and after Close.
 type File struct {
 	mu        sync.RWMutex // held for reading while the descriptor is in use
 	fd        int          // -1: closed
 	dir, name string
 }
 
+var _ syscall.Conn = (*File)(nil)
+
 // ReadAt is of [io.ReaderAt].
 func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
-	if e := f.use(func(fd int) { n, err = pread(fd, p, off) }); e != nil {
-		return 0, e
-	}
-	if err != nil && err != io.EOF { //nolint:errorlint // it is ours
-		err = f.fail("read", err)
-	}
-	return n, err
-}
-
-func pread(fd int, p []byte, off int64) (n int, err error) {
-	for n < len(p) && err == nil {
-		var k int
-		err = again(func() (err error) { k, err = unix.Pread(fd, p[n:], off+int64(n)); return })
-		switch {
-		case err != nil:
-		case k == 0:
-			err = io.EOF
-		default:
-			n += k
+	e := f.use("read", func(fd int) error {
+		for n < len(p) && err == nil {
+			var k int
+			if err := again(func() (err error) { k, err = unix.Pread(fd, p[n:], off+int64(n)); return }); err != nil {
+				return err
+			}
+			if n += k; k == 0 {
+				err = io.EOF
+			}
 		}
+		return nil
+	})
+	if e != nil {
+		return n, e
 	}
 	return n, err
 }
@@ -51,14 +49,8 @@ func pread(fd int, p []byte, off int64) (n int, err error) {
 // Fstat returns the state of an open file.
 func Fstat(f *File) (protocol.Stat, error) {
 	var st unix.Stat_t
-	var err error
-	if e := f.use(func(fd int) { err = again(func() error { return unix.Fstat(fd, &st) }) }); e != nil {
-		return protocol.Stat{}, e
-	}
-	if err != nil {
-		return protocol.Stat{}, f.fail("fstat", err)
-	}
-	return statOf(&st), nil
+	err := f.use("fstat", func(fd int) error { return again(func() error { return unix.Fstat(fd, &st) }) })
+	return statOf(&st), err
 }
 
 // Close closes the file, once nobody uses it.
@@ -70,18 +62,24 @@ func (f *File) Close() error {
 	}
 	err := unix.Close(f.fd)
 	f.fd = -1
-	return err
+	return f.fail("close", err)
 }
 
 // use calls do with the descriptor, which stays open that long.
-func (f *File) use(do func(fd int)) error {
+func (f *File) use(op string, do func(fd int) error) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.fd < 0 {
-		return f.fail("use", os.ErrClosed)
+		return f.fail(op, os.ErrClosed)
 	}
-	do(f.fd)
-	return nil
+	return f.fail(op, do(f.fd))
+}
+
+func (f *File) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: join(f.dir, f.name), Err: err}
 }
 
 // SyscallConn is of [syscall.Conn].
@@ -92,19 +90,11 @@ type rawFile File
 
 // Control is of [syscall.RawConn].
 func (r *rawFile) Control(do func(fd uintptr)) error {
-	return (*File)(r).use(func(fd int) { do(uintptr(fd)) })
+	return (*File)(r).use("use", func(fd int) error { do(uintptr(fd)); return nil })
 }
 
-// Read is of [syscall.RawConn]. A regular file is always ready.
-func (r *rawFile) Read(do func(fd uintptr) bool) error {
-	return (*File)(r).use(func(fd int) { do(uintptr(fd)) })
-}
+// Read is of [syscall.RawConn], and of no use: there is nothing to wait for.
+func (r *rawFile) Read(func(fd uintptr) bool) error { return errors.ErrUnsupported }
 
-// Write is of [syscall.RawConn]. There is nothing to write.
-func (r *rawFile) Write(func(fd uintptr) bool) error {
-	return (*File)(r).fail("write", os.ErrPermission)
-}
-
-func (f *File) fail(op string, err error) error {
-	return &fs.PathError{Op: op, Path: join(f.dir, f.name), Err: err}
-}
+// Write is like Read.
+func (r *rawFile) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }

@@ -12,6 +12,13 @@ import (
 	"testing"
 )
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFile reads here and there, beyond the end, and after it was closed: then from no file that has got its descriptor.
 func TestFile(t *testing.T) {
 	root := t.TempDir()

@@ -30,25 +30,25 @@ func plainAnswer(text []byte) (out stored, n int) {
 		}
 		first := true // of its name
 		switch {
-		case is(name, "content-length"):
+		case equalFold(name, "content-length"):
 			first, empty = !empty, true
 			if string(value) != "0" {
 				return stored{}, 0
 			}
-		case is(name, "connection"):
-			if !is(value, "keep-alive") {
+		case equalFold(name, "connection"):
+			if !equalFold(value, "keep-alive") {
 				return stored{}, 0
 			}
-		case is(name, "transfer-encoding"), is(name, "trailer"), is(name, "upgrade"):
+		case equalFold(name, "transfer-encoding"), equalFold(name, "trailer"), equalFold(name, "upgrade"):
 			return stored{}, 0
-		case is(name, "etag"):
-			first = set(&out.etag, value)
-		case is(name, "x-amz-version-id"):
-			first = set(&out.version, value)
-		case is(name, "x-amz-server-side-encryption"):
+		case equalFold(name, "etag"):
+			first = setOnce(&out.etag, value)
+		case equalFold(name, "x-amz-version-id"):
+			first = setOnce(&out.version, value)
+		case equalFold(name, "x-amz-server-side-encryption"):
 			first, out.sse = out.sse == "", types.ServerSideEncryption(value)
-		case is(name, "x-amz-server-side-encryption-customer-algorithm"):
-			first = set(&out.customer, value)
+		case equalFold(name, "x-amz-server-side-encryption-customer-algorithm"):
+			first = setOnce(&out.customer, value)
 		}
 		if !first {
 			return stored{}, 0
@@ -60,8 +60,8 @@ func plainAnswer(text []byte) (out stored, n int) {
 	return out, end + len("\r\n\r\n")
 }
 
-// is reports whether s, in ASCII, is lower when it is put in lower case.
-func is(s []byte, lower string) bool {
+// equalFold reports whether s, in ASCII, is lower when it is put in lower case.
+func equalFold(s []byte, lower string) bool {
 	for i := range min(len(s), len(lower)) {
 		if lowerByte(s[i]) != lower[i] {
 			return false
@@ -70,8 +70,8 @@ func is(s []byte, lower string) bool {
 	return len(s) == len(lower)
 }
 
-// set gives a header its value, and reports whether it had none.
-func set(header **string, value []byte) bool {
+// setOnce gives a header its value, and reports whether it had none.
+func setOnce(header **string, value []byte) bool {
 	if *header != nil {
 		return false
 	}
@@ -81,9 +81,9 @@ func set(header **string, value []byte) bool {
 }
 
 // printable reports whether s is printable ASCII.
-func printable(s []byte) bool {
-	for _, c := range s {
-		if c < ' ' || c > '~' {
+func printable[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}

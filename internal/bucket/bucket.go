@@ -203,7 +203,7 @@ func escapeKey(key protocol.Key) string {
 	if made(key, "-_.~/") {
 		return string(key)
 	}
-	b := make([]byte, 0, len(key)+16)
+	b := make([]byte, 0, 3*len(key))
 	for i := range len(key) {
 		if c := key[i]; made(key[i:i+1], "-_.~/") {
 			b = append(b, c)

@@ -173,8 +173,8 @@ func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Reques
 	return s.signingWith(c.SecretAccessKey).v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }
 
-// time returns the server's time as the SDK last believed it to be.
-func (s *signer) time() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) }
+// serverTime returns the server's time as the SDK last believed it to be.
+func (s *signer) serverTime() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) }
 
 // signingWith returns what signs with a secret: what is in use, or a new one if the secret is another.
 func (s *signer) signingWith(secret string) *signing {

@@ -40,6 +40,20 @@ type location struct {
 	region string
 }
 
+// plain reports whether the SDK signs requests for a bucket there as they are: without a query, and with the host as it is.
+func (l *location) plain() bool {
+	return l.base.RawQuery == "" && l.base.Opaque == "" && !defaultPort(l.base.Scheme, l.base.Host)
+}
+
+// rooted returns where objects are by an endpoint, whose path may lack the slash at its beginning or be empty, as
+// [url.URL.JoinPath] of no path leaves it.
+func rooted(base url.URL, region string) location {
+	if base.Path != "" && base.Path[0] != '/' {
+		base.Path, base.RawPath = "/"+base.Path, ""
+	}
+	return location{base: base, region: region}
+}
+
 // outcome is what an attempt brought.
 type outcome struct {
 	resp *http.Response
@@ -73,14 +87,12 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 	if err != nil {
 		return out, nil, false // the SDK will meet it too, and has words for it
 	}
-	now, signing := b.signer.time(), b.signer.signingWith(keys.SecretAccessKey)
+	now, with := b.signer.serverTime(), b.signer.signingWith(keys.SecretAccessKey)
 	var room [mostFields]field
 	stamp := now.UTC().Format(stampFormat)
 	r := b.request(room[:0], at, key, h, size, sum, keys.SessionToken, hash, stamp)
-	plain := at.straight()
-	if plain {
-		r.auth, plain = signing.signPlain(keys.AccessKeyID, http.MethodPut, r.path, r.head, hash, at.region, stamp)
-	}
+	var plain bool
+	r.auth, plain = with.signPlain(keys.AccessKeyID, &r, hash, stamp)
 	var resp *http.Response
 	if plain && size <= oneWrite && b.wire != nil && b.wire.carries(at.base.Scheme, at.base.Host) {
 		text, failed := b.wire.text(&r, body)
@@ -94,7 +106,7 @@ func (b *Bucket) putDirect(ctx context.Context, key protocol.Key, h protocol.Hea
 		}
 	} else {
 		req := r.http()
-		if !plain && signing.v4.SignHTTP(ctx, keys, req, hash, "s3", at.region, now) != nil {
+		if !plain && with.v4.SignHTTP(ctx, keys, req, hash, "s3", at.region, now) != nil {
 			return out, nil, false // as above
 		}
 		resp, err = b.lend(req.WithContext(ctx), body)

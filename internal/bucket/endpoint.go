@@ -25,7 +25,7 @@ func place(o *s3.Options, cfg *Config, base *url.URL) func() (location, bool) {
 	f := newFixed(cfg, base)
 	o.EndpointResolverV2 = f
 	o.AuthSchemeResolver = sigV4{o.Region}
-	at := location{base: f.endpoint.URI, region: o.Region}
+	at := rooted(f.endpoint.URI, o.Region)
 	return func() (location, bool) { return at, true }
 }
 
@@ -97,7 +97,7 @@ func (r *remembered) location() (location, bool) {
 	}
 	name, _ := smithyhttp.GetSigV4SigningName(&opts[0].SignerProperties)
 	region, ok := smithyhttp.GetSigV4SigningRegion(&opts[0].SignerProperties)
-	return location{base: known.URI, region: region}, ok && name == "s3"
+	return rooted(known.URI, region), ok && name == "s3"
 }
 
 // copied returns an endpoint whose properties the SDK may write into.

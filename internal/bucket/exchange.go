@@ -51,7 +51,7 @@ func (t *Transport) carries(scheme, host string) bool {
 }
 
 // made reports whether s, which is not empty, is made of ASCII letters, digits and marks.
-func made[text ~string | []byte](s text, marks string) bool {
+func made[T ~string | []byte](s T, marks string) bool {
 	for i := range len(s) {
 		if c := s[i] | 0x20; ('a' > c || c > 'z') && ('0' > s[i] || s[i] > '9') && strings.IndexByte(marks, s[i]) < 0 {
 			return false

@@ -259,6 +259,27 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
+// TestAnswerInPieces: an answer may come in pieces, wherever it is cut.
+func TestAnswerInPieces(t *testing.T) {
+	good := "HTTP/1.1 200 OK\r\nETag: " + etagOf([]byte("x")) + "\r\nX-Other: y\r\nContent-Length: 0\r\n\r\n"
+	endpoint, connections := wireServer(t, func(n int, to net.Conn, _ []byte) bool {
+		cut := n % (len(good) + 1)
+		_, err := io.WriteString(to, good[:cut])
+		<-time.After(time.Millisecond) // so that the first piece comes alone, as a rule
+		_, failed := io.WriteString(to, good[cut:])
+		return err == nil && failed == nil
+	})
+	b := reach(t, endpoint, func(cfg *bucket.Config) { cfg.Attempts = 1 })
+	for range len(good) {
+		if _, err := put(b, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // TestClosedWhileIdle: a server may close a connection on which nothing is under way, or say something on it, at any time. The next
 // PUT does not fail by that.
 func TestClosedWhileIdle(t *testing.T) {

@@ -22,12 +22,10 @@ type field struct {
 // metaPrefix begins the names of an object's metadata (Amazon S3 API, "PutObject").
 const metaPrefix = "X-Amz-Meta-"
 
-// mostFields is how many fields a request has as a rule, at the most: ten of ours, and five or six of metadata. More are taken from the
-// heap.
+// mostFields is how many fields a request has as a rule: nine of ours, six of metadata, and some to spare. More are taken from the heap.
 const mostFields = 20
 
-// request is a PUT without its body. It is no [http.Request], which a small one does without: a map of headers and a URL would be two
-// thirds of what it costs to make it.
+// request is a PUT without its body. A small one is sent without the maps and copies of an [http.Request] (docs/design/0012).
 type request struct {
 	at    location
 	key   protocol.Key
@@ -38,15 +36,12 @@ type request struct {
 	auth  string  // Authorization; empty: it is not signed
 }
 
-// request makes a PUT. room is for its headers. token is that of a session, payloadHash that of the body, or [unsigned], and stamp the time in stampFormat.
+// request makes a PUT. room is for its headers. token is that of a session, payloadHash that of the body, or [unsigned], and stamp the
+// time in stampFormat.
 func (b *Bucket) request(room []field, at location, key protocol.Key, h protocol.Headers, size int64, sum [md5.Size]byte,
 	token, payloadHash, stamp string,
 ) request {
-	u := at.base
-	if u.Path != "" && u.Path[0] != '/' { // [url.URL.JoinPath] of no path leaves it out
-		u.Path, u.RawPath = "/"+u.Path, ""
-	}
-	r := request{at: at, key: key, path: u.EscapedPath() + "/" + escapeKey(key), size: size, agent: b.cfg.UserAgent}
+	r := request{at: at, key: key, path: at.base.EscapedPath() + "/" + escapeKey(key), size: size, agent: b.cfg.UserAgent}
 	add := func(name, value string) {
 		if value != "" {
 			room = append(room, field{name: name, value: value})
@@ -75,9 +70,6 @@ func (b *Bucket) request(room []field, at location, key protocol.Key, h protocol
 // http returns the request as net/http wants it, without a body.
 func (r *request) http() *http.Request {
 	u := r.at.base
-	if u.Path != "" && u.Path[0] != '/' {
-		u.Path = "/" + u.Path
-	}
 	u.Path, u.RawPath = u.Path+"/"+string(r.key), r.path
 	head := make(http.Header, len(r.head)+2)
 	for _, h := range r.head {
@@ -140,9 +132,4 @@ func appendCanonical(to []byte, name string) []byte {
 		upper = c == '-'
 	}
 	return to
-}
-
-// straight reports whether the SDK signs requests for a bucket there as they are: without a query, and with the host as it is.
-func (l *location) straight() bool {
-	return l.base.RawQuery == "" && l.base.Opaque == "" && !defaultPort(l.base.Scheme, l.base.Host)
 }

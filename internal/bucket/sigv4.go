@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"net/http"
 	"strings"
 	"sync"
 )
@@ -60,37 +61,38 @@ func (s *signing) dayKey(day, region string) *dayKey {
 	return k
 }
 
-// signPlain returns the Authorization of a request with that escaped path and without a query, whose headers are these in the order of
-// their names in lower case, Host among them, and whose body has the hash payloadHash (hex, or [unsigned]), at the time that its
-// X-Amz-Date says, which is stamp. It reports false if something about the request is not plain; then the SDK has to sign it. Safe for
-// concurrent use.
-func (s *signing) signPlain(id, method, path string, head []field, payloadHash, region, stamp string) (authorization string, ok bool) {
-	if !tight(id) || !tight(region) {
+// signPlain returns the Authorization of a PUT without a query, whose body has the hash payloadHash (hex, or [unsigned]), at the time that
+// its X-Amz-Date says, which is stamp. It reports false if something about the request is not plain; then the SDK has to sign it. Safe
+// for concurrent use.
+func (s *signing) signPlain(id string, r *request, payloadHash, stamp string) (authorization string, ok bool) {
+	if !r.at.plain() || !tight(id) || !tight(r.at.region) || !tight(r.agent) {
 		return "", false
 	}
-	k := s.dayKey(stamp[:dayLength], region)
+	k := s.dayKey(stamp[:dayLength], r.at.region)
 	d := k.scratches.Get().(*scratch)
 	defer k.scratches.Put(d)
 
 	// The canonical request: method, path, query (none), headers, their names, hash of the body.
-	list := d.names[:0]
-	t := append(append(d.text[:0], method...), '\n')
-	t = append(append(t, path...), "\n\n"...)
-	before, at := 0, 0 // where the name before begins in the list, and this one
-	for i, h := range head {
+	t := append(append(d.text[:0], http.MethodPut+"\n"...), r.path...)
+	t = append(t, "\n\n"...)
+	list, last := d.names[:0], []byte(nil) // the names so far, and the one before
+	for i, h := range r.head {
+		if i > 0 {
+			list = append(list, ';')
+		}
+		from := len(list)
 		if h.meta {
 			list = append(list, metaLower...)
 		}
 		list = appendLower(list, h.name)
-		if !made(h.name, "-_") || !tight(h.value) || i > 0 && bytes.Compare(list[before:at-1], list[at:]) >= 0 {
+		name := list[from:]
+		if !made(h.name, "-_") || !tight(h.value) || bytes.Compare(last, name) >= 0 {
 			return "", false
 		}
-		t = append(append(t, list[at:]...), ':')
+		t = append(append(t, name...), ':')
 		t = append(append(t, h.value...), '\n')
-		list = append(list, ';')
-		before, at = at, len(list)
+		last = name
 	}
-	list = list[:max(at-1, 0)]
 	t = append(append(append(t, '\n'), list...), '\n')
 	sum := sha256.Sum256(append(t, payloadHash...))
 
@@ -119,8 +121,7 @@ func defaultPort(scheme, host string) bool {
 // tight reports whether the value of a header is signed as it is: printable ASCII, without spaces at its ends or two in a row, which
 // the rules of the signature take out.
 func tight(value string) bool {
-	return value == "" || value[0] != ' ' && value[len(value)-1] != ' ' && !strings.Contains(value, "  ") &&
-		strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+	return value == "" || value[0] != ' ' && value[len(value)-1] != ' ' && !strings.Contains(value, "  ") && printable(value)
 }
 
 // compareFold orders the names of headers as if they were in lower case.

@@ -49,18 +49,21 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// exchange writes a request and reads its answer: a plain one, or any as resp; again reports whether the wire can be used for another
-// request then. It ends by a time, to which the connection's deadline is set, or with ctx.
+// exchange writes a request and reads its answer: out is what a plain one says; any other is resp, which is nil with a plain one. again:
+// the wire may carry another request. It ends by a time, to which the connection's deadline is set, or with ctx.
 func (w *wire) exchange(ctx context.Context, by time.Time, r *request, text []byte) (out stored, resp *http.Response, again bool, err error) {
 	w.left = mostAnswer
 	_, failed := w.conn.Write(text)
 	if errors.Is(failed, os.ErrDeadlineExceeded) {
 		return out, nil, false, ending(ctx, by, failed) // there is no time left in which an answer could come
 	}
-	if out, ok := w.plain(); ok {
+	out, plain, err := w.plain()
+	if plain {
 		return out, nil, w.in.Buffered() == 0 && failed == nil, nil
 	}
-	resp, err = w.answer(ctx, by, r.http())
+	if err == nil {
+		resp, err = w.answer(ctx, by, r.http())
+	}
 	switch {
 	case failed != nil && err != nil:
 		return out, nil, false, ending(ctx, by, failed)
@@ -71,15 +74,15 @@ func (w *wire) exchange(ctx context.Context, by time.Time, r *request, text []by
 	return out, resp, !resp.Close && failed == nil && w.in.Buffered() == 0, nil
 }
 
-// plain reads an answer that is plain and has come at once. Else it leaves what has come where it is.
-func (w *wire) plain() (stored, bool) {
+// plain reads an answer that is plain and has come at once. Else it leaves what has come where it is. The error is of reading.
+func (w *wire) plain() (out stored, ok bool, err error) {
 	if _, err := w.in.Peek(1); err != nil {
-		return stored{}, false
+		return out, false, err
 	}
 	text, _ := w.in.Peek(w.in.Buffered()) // it is there
 	out, n := plainAnswer(text)
 	_, _ = w.in.Discard(n) // the same
-	return out, n > 0
+	return out, n > 0, nil
 }
 
 // answer reads the answer to r, with its body. Informational answers (RFC 9110, 15.2) before it are passed over.

@@ -146,7 +146,7 @@ func TestTextIsARequest(t *testing.T) {
 		at := location{base: url.URL{Scheme: "http", Host: host, Path: "/b"}, region: "r"}
 		r := b.request(nil, at, protocol.Key(key), h, int64(len(body)), md5.Sum(body), pick("token", "", "a/b+="), unsigned, "20261129T080000Z")
 		var ok bool
-		if r.auth, ok = with.signPlain("id", http.MethodPut, r.path, r.head, unsigned, at.region, "20261129T080000Z"); !ok || !tr.carries("http", host) {
+		if r.auth, ok = with.signPlain("id", &r, unsigned, "20261129T080000Z"); !ok || !tr.carries("http", host) {
 			return
 		}
 		carried++

@@ -1,5 +1,5 @@
 // Package mounts tells what is mounted at and below a folder, and which folder a path is. It reads the table of mounts
-// and asks the file system; it remembers nothing and decides nothing.
+// and asks the file system; it remembers nothing but the last table ([Reader]), and decides nothing.
 //
 // On Linux the table is /proc/self/mountinfo (proc_pid_mountinfo(5)): it names bind mounts too, which have the device
 // number of what lies around them, and it answers at once where a dead server would let stat(2) hang. On other systems

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const tablePath = "/proc/self/mountinfo"
+
 // Table returns all mounts that this process can see, in the kernel's order.
 func Table() ([]Mount, error) {
 	fd, err := openTable()
@@ -35,12 +37,11 @@ func openTable() (int, error) {
 	return fd, nil
 }
 
-const tablePath = "/proc/self/mountinfo"
-
 // Reader reads the table again only if it has changed. The zero value is ready. Safe for concurrent use.
 type Reader struct {
 	mu    sync.Mutex
-	fd    int // of mountinfo, which is never 0; 0: it is not open
+	open  bool
+	fd    int // of the table, if open
 	table []Mount
 	read  time.Time // when
 }
@@ -54,13 +55,13 @@ const readAgain = time.Second
 func (r *Reader) Table() ([]Mount, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fd == 0 {
+	if !r.open {
 		fd, err := openTable()
 		if err != nil {
 			return nil, err
 		}
-		r.fd = fd
-		runtime.AddCleanup(r, func(fd int) { _ = unix.Close(fd) }, fd)
+		r.fd, r.open = fd, true
+		runtime.AddCleanup(r, func(fd int) { _ = unix.Close(fd) }, fd) // who reads tables, a folder's feeder, has no end
 	} else {
 		changed := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLPRI}}
 		if n, err := unix.Poll(changed, 0); n == 0 && err == nil && r.table != nil && time.Since(r.read) < readAgain {
@@ -114,11 +115,11 @@ func parse(line string) (Mount, error) {
 	head, tail, ok := strings.Cut(line, " - ")
 	before, after := strings.Fields(head), strings.Fields(tail)
 	if !ok || len(before) < 6 || len(after) < 1 {
-		return Mount{}, fmt.Errorf("/proc/self/mountinfo has a line that is no mount: %q", line)
+		return Mount{}, fmt.Errorf("%s has a line that is no mount: %q", tablePath, line)
 	}
 	id, err := strconv.ParseUint(before[0], 10, 64)
 	if err != nil {
-		return Mount{}, fmt.Errorf("/proc/self/mountinfo has a line that is no mount: %q", line)
+		return Mount{}, fmt.Errorf("%s has a line that is no mount: %q", tablePath, line)
 	}
 	m := Mount{ID: id, Path: unescape(before[4]), FS: unescape(after[0])}
 	if len(after) > 1 {

@@ -182,6 +182,32 @@ var orderTests = map[string]func(w *world){
 		w.ok(err)
 		check(w, "dropped", n, 1)
 	},
+	"what is passed is forgotten, but for a copy that needs it": func(w *world) {
+		passed := func(key string) protocol.Result {
+			r := failure(w.one(key), time.Minute)
+			r.Passed = true
+			return r
+		}
+		w.put(upl("a", "1"))
+		w.settle(protocol.Done, passed("a"))
+		w.gone("a")
+		w.put(upl("a", "1"), cpo("a", "b"))
+		w.settle(protocol.Requeued, passed("a"))
+		w.nothingDue()
+		w.clk.add(time.Minute)
+		w.done(w.one("a"))
+		w.done(w.one("b"))
+		w.put(cpo("a", "b"), upl("a", "2"))
+		w.done(w.one("b"))
+		r := passed("a")
+		w.put(upl("a", "3"))
+		w.settle(protocol.Superseded, r)
+		d := w.one("a")
+		check(w, "source", d.Source, "/src/3")
+		w.done(d)
+		w.reopen()
+		w.gone("a")
+	},
 	"retried comes after all that is pending": func(w *world) {
 		w.put(upl("a", "1"))
 		r := failure(w.one("a"), 0)
