@@ -130,7 +130,8 @@ type clientHandler struct {
 	bucket  string
 	folders string // [s3] folder_objects
 
-	await func(bucket, source string) bool // has a file reported once it is at rest; false: nobody will
+	// await has a file reported once it is at rest; false: nobody will, or the file may go as far as it is written. May be nil.
+	await func(bucket, source string) bool
 }
 
 // inward gives an instruction from the wire its bucket and the key that its object has.
@@ -201,22 +202,21 @@ func (h clientHandler) Lease(ctx context.Context, n int, wait, hold time.Duratio
 	return ds, err
 }
 
-// busyFor is how long a hint at a file that is being written is kept from clients, where nobody waits for the end of that. A guess.
+// busyFor is how long a hint at a file that is being written is kept back where a copy waits for it. A guess.
 const busyFor = 5 * time.Second
 
-// atRest returns those of ds that may be carried out, and gives the others back.
+// atRest returns those of ds that may be carried out, and passes the others.
 func (h clientHandler) atRest(ctx context.Context, ds []protocol.Delivery) []protocol.Delivery {
 	var busy []protocol.Result
 	ds = slices.DeleteFunc(ds, func(d protocol.Delivery) bool {
-		if !d.Hint || d.Verb != protocol.Upl {
+		if !d.Hint || d.Verb != protocol.Upl || d.Again || d.From != "" || h.await == nil { // of a renamed file the feeder has asked
 			return false
 		}
-		if rest, told := watcher.AtRestPath(d.Source, 0, time.Now()); rest != watcher.Busy || !told {
+		if rest, told := watcher.AtRestPath(d.Source, 0, time.Now()); rest != watcher.Busy || !told || !h.await(d.Bucket, d.Source) {
 			return false
 		}
-		busy = append(busy, protocol.Result{Delivery: d, Uncounted: true, Delay: busyFor,
-			Passed: d.From == "" && !d.Again && h.await(d.Bucket, d.Source),
-			Err:    &protocol.Error{Op: "hand out", Object: string(d.Key), Kind: protocol.KindBusy, Err: errBusy}})
+		busy = append(busy, protocol.Result{Delivery: d, Passed: true, Uncounted: true, Delay: busyFor,
+			Err: &protocol.Error{Op: "hand out", Object: string(d.Key), Kind: protocol.KindBusy, Err: errBusy}})
 		return true
 	})
 	if len(busy) > 0 {

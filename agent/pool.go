@@ -114,6 +114,17 @@ func (a *Agent) mark(bucket, source string) (marked bool) {
 	return marked
 }
 
+// awaitRest is mark but for files that are never at rest, which may be uploaded as far as they have grown.
+func (a *Agent) awaitRest(bucket, source string) bool {
+	for _, f := range a.folders {
+		rel, below := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/")
+		if below && f.watch.Unresting(filepath.ToSlash(rel)) {
+			return false
+		}
+	}
+	return a.mark(bucket, source)
+}
+
 // performanceEvery is how often s3_worker_performance is rewritten; a guess. S3 APU did it after every batch.
 const performanceEvery = time.Second
 
@@ -178,7 +189,7 @@ func replaceFile(path, text string) error {
 // server answers the socket for the queue.
 func (a *Agent) server() *protocol.Server {
 	return &protocol.Server{
-		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects, await: a.mark},
+		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects, await: a.awaitRest},
 		Log:     a.logs.Queue, Sources: protocol.NewSources(a.cfg.sources()), Peers: a.peers,
 		CheckGuest: a.guests.check, GuestsWork: a.cfg.Worker.MaxWorkers == 0,
 	}
