@@ -12,7 +12,6 @@ import (
 	"s3apu/internal/failpoint"
 	"s3apu/protocol"
 	"s3apu/queue"
-	"s3apu/watcher"
 )
 
 // workerSource is the queue as the workers of one bucket see it.
@@ -130,8 +129,8 @@ type clientHandler struct {
 	bucket  string
 	folders string // [s3] folder_objects
 
-	// await has a file reported once it is at rest; false: nobody will, or the file may go as far as it is written. May be nil.
-	await func(bucket, source string) bool
+	// awaits reports whether the file of a hint is being written and will be reported once it is at rest. May be nil.
+	awaits func(bucket, source string) bool
 }
 
 // inward gives an instruction from the wire its bucket and the key that its object has.
@@ -194,12 +193,19 @@ func (h clientHandler) isFolder(id protocol.ObjectID) (bool, error) {
 
 // Lease hands nothing out that is a hint at a file which is being written: clients do not ask, and the feeder may not have.
 func (h clientHandler) Lease(ctx context.Context, n int, wait, hold time.Duration) ([]protocol.Delivery, error) {
-	ds, err := h.queue.Lease(ctx, h.bucket, n, wait, hold)
-	ds = h.atRest(ctx, ds)
-	for i := range ds {
-		ds[i].Instruction = h.outward(ds[i].Instruction)
+	for until := time.Now().Add(wait); ; wait = max(time.Until(until), 0) {
+		ds, err := h.queue.Lease(ctx, h.bucket, n, wait, hold)
+		if err != nil || len(ds) == 0 {
+			return ds, err
+		}
+		if ds = h.atRest(ctx, ds); len(ds) == 0 {
+			continue // what was passed is not due any more
+		}
+		for i := range ds {
+			ds[i].Instruction = h.outward(ds[i].Instruction)
+		}
+		return ds, nil
 	}
-	return ds, err
 }
 
 // busyFor is how long a hint at a file that is being written is kept back where a copy waits for it. A guess.
@@ -209,10 +215,10 @@ const busyFor = 5 * time.Second
 func (h clientHandler) atRest(ctx context.Context, ds []protocol.Delivery) []protocol.Delivery {
 	var busy []protocol.Result
 	ds = slices.DeleteFunc(ds, func(d protocol.Delivery) bool {
-		if !d.Hint || d.Verb != protocol.Upl || d.Again || d.From != "" || h.await == nil { // of a renamed file the feeder has asked
+		if !d.Hint || d.Verb != protocol.Upl || d.Again || d.From != "" { // of a renamed file the feeder has asked
 			return false
 		}
-		if rest, told := watcher.AtRestPath(d.Source, 0, time.Now()); rest != watcher.Busy || !told || !h.await(d.Bucket, d.Source) {
+		if h.awaits == nil || !h.awaits(d.Bucket, d.Source) {
 			return false
 		}
 		busy = append(busy, protocol.Result{Delivery: d, Passed: true, Uncounted: true, Delay: busyFor,
@@ -220,7 +226,7 @@ func (h clientHandler) atRest(ctx context.Context, ds []protocol.Delivery) []pro
 		return true
 	})
 	if len(busy) > 0 {
-		_, _ = h.queue.Settle(ctx, busy) // else their leases end by themselves
+		_, _ = h.queue.Settle(context.WithoutCancel(ctx), busy) // else their leases end by themselves
 	}
 	return ds
 }

@@ -106,23 +106,29 @@ func (a *Agent) judgeAnew(e worker.Event) {
 // before a worker runs and stay.
 func (a *Agent) mark(bucket, source string) (marked bool) {
 	for _, f := range a.folders {
-		rel, below := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/")
-		if below && f.bucket == bucket && f.watch.Mark(filepath.ToSlash(rel)) {
+		if rel, ok := f.holds(bucket, source); ok && f.watch.Mark(rel) {
 			marked = true
 		}
 	}
 	return marked
 }
 
-// awaitRest is mark but for files that are never at rest, which may be uploaded as far as they have grown.
-func (a *Agent) awaitRest(bucket, source string) bool {
+// awaits reports whether the file of a hint is being written and will be reported once it is at rest. One that never is may go as far as
+// it has grown.
+func (a *Agent) awaits(bucket, source string) bool {
 	for _, f := range a.folders {
-		rel, below := strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/")
-		if below && f.watch.Unresting(filepath.ToSlash(rel)) {
+		if rel, ok := f.holds(bucket, source); ok && (f.watch.Unresting(rel) || f.feed.AtRest(rel)) {
 			return false
 		}
 	}
 	return a.mark(bucket, source)
+}
+
+// holds returns where source lies in f, if it does, goes to the bucket, and is not excluded.
+func (f *folder) holds(bucket, source string) (rel string, ok bool) {
+	rel, ok = strings.CutPrefix(source, strings.TrimSuffix(f.cfg.Path, "/")+"/")
+	rel = filepath.ToSlash(rel)
+	return rel, ok && f.bucket == bucket && f.match.Has(rel, false)
 }
 
 // performanceEvery is how often s3_worker_performance is rewritten; a guess. S3 APU did it after every batch.
@@ -189,7 +195,7 @@ func replaceFile(path, text string) error {
 // server answers the socket for the queue.
 func (a *Agent) server() *protocol.Server {
 	return &protocol.Server{
-		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects, await: a.awaitRest},
+		Handler: clientHandler{queue: a.queue, bucket: a.cfg.S3.Bucket, folders: a.cfg.S3.FolderObjects, awaits: a.awaits},
 		Log:     a.logs.Queue, Sources: protocol.NewSources(a.cfg.sources()), Peers: a.peers,
 		CheckGuest: a.guests.check, GuestsWork: a.cfg.Worker.MaxWorkers == 0,
 	}

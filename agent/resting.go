@@ -24,7 +24,7 @@ type resting struct {
 	settle time.Duration
 
 	mu   sync.Mutex
-	told map[teller]time.Time // when it last did, and would of each file
+	told map[teller]answer
 
 	tells func(path string) bool // tests: instead of watcher.Tells
 }
@@ -33,6 +33,12 @@ type resting struct {
 type teller struct {
 	dev uint64
 	uid uint32
+}
+
+// answer is whether the kernel tells of each file, and when that was found out.
+type answer struct {
+	each bool
+	at   time.Time
 }
 
 // atRest reports whether the file at path, in that state, is at rest as far as can be told; what the kernel cannot tell, the watcher has
@@ -47,19 +53,28 @@ func (r *resting) atRest(path string, st protocol.Stat) bool {
 
 // heard takes in that the kernel has told of a file.
 func (r *resting) heard(path string, of teller) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if _, fresh := r.answer(of); fresh {
+		return
+	}
 	tells := r.tells
 	if tells == nil {
 		tells = watcher.Tells
 	}
-	if time.Since(r.told[of]) < toldFor || !tells(path) {
-		return // it was asked a moment ago
-	}
+	each := tells(path)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.told == nil || len(r.told) >= mostTellers {
-		r.told = map[teller]time.Time{}
+		r.told = map[teller]answer{}
 	}
-	r.told[of] = time.Now()
+	r.told[of] = answer{each, time.Now()}
+}
+
+// answer returns whether the kernel tells of each file, and whether that is fresh enough to be believed.
+func (r *resting) answer(of teller) (each, fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.told[of]
+	return a.each, time.Since(a.at) < toldFor
 }
 
 // mayLeave reports whether a file in that state may be left to the workers: by its times it is at rest, or is likely to be and the kernel
@@ -70,8 +85,6 @@ func (r *resting) mayLeave(st protocol.Stat) bool {
 	if age >= r.settle || age < briefly {
 		return age >= r.settle
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	last, told := r.told[teller{st.Dev, st.UID}]
-	return told && now.Sub(last) < toldFor
+	each, fresh := r.answer(teller{st.Dev, st.UID})
+	return each && fresh
 }

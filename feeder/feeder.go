@@ -64,7 +64,7 @@ type Folder struct {
 
 	// Unasked reports whether a deep scan need not ask if a file in this state is at rest: whoever carries its wish out will, and
 	// has it marked if it is not. It asks all the same before a file takes the place of another name, and before a row is
-	// forgotten. Other scans ask, for what was marked in a folder may become one: that would go round for ever.
+	// forgotten. Other scans ask: what is marked many times in a folder becomes one, and would go through the queue each time.
 	// It is called by several goroutines at the same time. Nil: it asks of each.
 	Unasked func(st protocol.Stat) bool
 

@@ -331,6 +331,13 @@ func (t *task) atRest(rel string, st protocol.Stat) bool {
 	return err != nil || t.rest(t.path(real), st)
 }
 
+// AtRest reports whether nobody writes the file at rel, as far as can be told, or no file lies there. It may be called at any time.
+func (f *Feeder) AtRest(rel string) bool {
+	t := f.begin(protocol.Live, changeBatch)
+	st, err := t.state(rel)
+	return err != nil || !st.IsFile() || t.atRest(rel, st)
+}
+
 // sameElsewhere has the scan of a folder follow for the links that lead to it or above it.
 func (t *task) sameElsewhere(rel string) {
 	if rel == "" {

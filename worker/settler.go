@@ -55,7 +55,7 @@ func (p *Pool) settleBatch(batch []finished, fault *fault) {
 
 func (p *Pool) settled(batch []finished, outcomes []protocol.Outcome) {
 	for i, f := range batch {
-		if f.Err == nil || f.Dead || f.Passed {
+		if f.Err == nil || f.Dead || f.Passed && outcomes[i] != protocol.Requeued {
 			p.tally.clear(f.Delivery.ID())
 		}
 		e := Event{Result: f.Result, Outcome: outcomes[i], Began: f.began, Took: f.took, Bytes: f.bytes, Requests: f.requests}
