@@ -21,6 +21,7 @@ func plainAnswer(text []byte) (out stored, n int) {
 		return stored{}, 0
 	}
 	empty := false
+	var sse *string
 	for len(rest) > 0 {
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
 		name, value, found := bytes.Cut(line, []byte(":"))
@@ -46,7 +47,7 @@ func plainAnswer(text []byte) (out stored, n int) {
 		case equalFold(name, "x-amz-version-id"):
 			first = setOnce(&out.version, value)
 		case equalFold(name, "x-amz-server-side-encryption"):
-			first, out.sse = out.sse == "", types.ServerSideEncryption(value)
+			first = setOnce(&sse, value)
 		case equalFold(name, "x-amz-server-side-encryption-customer-algorithm"):
 			first = setOnce(&out.customer, value)
 		}
@@ -57,6 +58,7 @@ func plainAnswer(text []byte) (out stored, n int) {
 	if !empty {
 		return stored{}, 0
 	}
+	out.sse = types.ServerSideEncryption(deref(sse))
 	return out, end + len("\r\n\r\n")
 }
 

@@ -68,6 +68,7 @@ func TestPlainAnswers(t *testing.T) {
 		t.Error("no answer was plain")
 	}
 	for _, odd := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nx-amz-server-side-encryption:\r\nx-amz-server-side-encryption: aws:kms\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"} {
 		if _, n := plainAnswer([]byte(odd)); n != 0 {
 			t.Errorf("%q is plain", odd)
