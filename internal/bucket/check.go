@@ -36,6 +36,7 @@ func (b *Bucket) Probe(ctx context.Context) error {
 	e := b.fail(ctx, op, "", err)
 	switch {
 	case e.Status == http.StatusNotFound:
+		b.keys.refused() // some servers hide a bucket from keys that they do not know any more
 		e.Kind, e.Code, e.Hint = protocol.KindTarget, "NoSuchBucket", hintBucket
 		return e
 	case e.Status != http.StatusForbidden && e.Status != http.StatusBadRequest:

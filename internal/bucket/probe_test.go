@@ -87,6 +87,28 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// TestKeysAreReadAgainWhereTheBucketHides: a server may say of a bucket to keys that it does not know that there is none.
+func TestKeysAreReadAgainWhereTheBucketHides(t *testing.T) {
+	asked := 0
+	b := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "Credential=new/") {
+			answer(404, "NoSuchBucket", "")(w, r)
+		}
+	}, func(c *bucket.Config) {
+		c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "", ""
+		c.Keys = func(context.Context) (bucket.Keys, error) {
+			if asked++; asked == 1 {
+				return bucket.Keys{AccessKeyID: "old", SecretAccessKey: secret}, nil
+			}
+			return bucket.Keys{AccessKeyID: "new", SecretAccessKey: secret}, nil
+		}
+	})
+	failed(t, b.Probe(t.Context()), protocol.KindTarget)
+	if err := b.Probe(t.Context()); err != nil {
+		t.Errorf("with the new key: %v", err)
+	}
+}
+
 func TestKeysAreReadAgain(t *testing.T) {
 	var asked atomic.Int64
 	b := against(t, func(w http.ResponseWriter, r *http.Request) {
