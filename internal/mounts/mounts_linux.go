@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"runtime"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,28 +20,28 @@ const tablePath = "/proc/self/mountinfo"
 
 // Table returns all mounts that this process can see, in the kernel's order.
 func Table() ([]Mount, error) {
-	fd, err := openTable()
+	f, err := openTable()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = unix.Close(fd) }() // only read
-	return readTable(fd)
+	defer func() { _ = f.Close() }() // only read
+	return readTable(f)
 }
 
-// openTable opens the table, not as an [os.File]: Go's own poller would be told of its changes instead of us.
-func openTable() (int, error) {
+// openTable opens the table, but not with [os.Open]: Go's own poller would be told of its changes instead of us. A descriptor that
+// blocks is none of the poller's ([os.NewFile]).
+func openTable() (*os.File, error) {
 	fd, err := unix.Open(tablePath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: tablePath, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: tablePath, Err: err}
 	}
-	return fd, nil
+	return os.NewFile(uintptr(fd), tablePath), nil
 }
 
 // Reader reads the table again only if it has changed. The zero value is ready. Safe for concurrent use.
 type Reader struct {
 	mu    sync.Mutex
-	open  bool
-	fd    int // of the table, if open
+	file  *os.File // open from the first look on
 	table []Mount
 	read  time.Time // when
 }
@@ -55,47 +55,26 @@ const readAgain = time.Second
 func (r *Reader) Table() ([]Mount, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.open {
-		fd, err := openTable()
-		if err != nil {
+	var err error
+	if r.file == nil {
+		if r.file, err = openTable(); err != nil {
 			return nil, err
 		}
-		r.fd, r.open = fd, true
-		runtime.AddCleanup(r, func(fd int) { _ = unix.Close(fd) }, fd) // who reads tables, a folder's feeder, has no end
 	} else {
-		changed := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLPRI}}
+		changed := []unix.PollFd{{Fd: int32(r.file.Fd()), Events: unix.POLLPRI}}
 		if n, err := unix.Poll(changed, 0); n == 0 && err == nil && r.table != nil && time.Since(r.read) < readAgain {
 			return r.table, nil
 		}
 	}
 	r.read = time.Now()
-	var err error
-	r.table, err = readTable(r.fd)
+	r.table, err = readTable(r.file)
 	return r.table, err
 }
 
-// readerAt is a descriptor to be read from.
-type readerAt int
-
-func (fd readerAt) ReadAt(p []byte, off int64) (n int, err error) {
-	for {
-		n, err = unix.Pread(int(fd), p, off)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, io.EOF
-		}
-		return n, nil // fewer than asked for, as it comes line by line
-	}
-}
-
-func readTable(fd int) ([]Mount, error) {
+func readTable(f *os.File) ([]Mount, error) {
 	var table []Mount
-	lines := bufio.NewScanner(io.NewSectionReader(readerAt(fd), 0, math.MaxInt64))
-	lines.Buffer(make([]byte, 0, 4096), 1<<20) // overlay's options name each layer: some KB; the limit is a guess
+	lines := bufio.NewScanner(io.NewSectionReader(f, 0, math.MaxInt64)) // from the beginning each time
+	lines.Buffer(make([]byte, 0, 4096), 1<<20)                          // overlay's options name each layer: some KB; the limit is a guess
 	for lines.Scan() {
 		m, err := parse(lines.Text())
 		if err != nil {
@@ -104,7 +83,7 @@ func readTable(fd int) ([]Mount, error) {
 		table = append(table, m)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: tablePath, Err: err}
+		return nil, fmt.Errorf("read %s: %w", tablePath, err)
 	}
 	return table, nil
 }
