@@ -4,7 +4,8 @@ import "time"
 
 // aimd decides how many requests may be under way: half as many at once when the target asks for fewer, one more at a
 // time when it has been quiet (additive increase, multiplicative decrease). At one request, halving goes on as a pause
-// between requests. It is a pure struct: the time is an argument, and one caller at a time uses it.
+// between requests. A target that has refused even one request at a time, and none of whose answers was a success, was away: once it is
+// back it is asked by half as many as before, at once. It is a pure struct: the time is an argument, and one caller at a time uses it.
 type aimd struct {
 	max  int           // the most, from 1
 	hold time.Duration // no growth for so long after the last complaint
@@ -14,6 +15,9 @@ type aimd struct {
 	gap   time.Duration // least time between two starts when limit is 1, else 0
 	cut   time.Time     // of the last halving
 	next  time.Time     // of the next growth
+
+	refused time.Time // of the first halving since a request succeeded that began after it; zero: there is none
+	was     int       // limit before that
 }
 
 const (
@@ -35,11 +39,29 @@ func (a *aimd) slow(now, began time.Time) {
 		return
 	}
 	a.cut = now
+	if a.refused.IsZero() {
+		a.refused, a.was = now, a.limit
+	}
 	if a.limit > 1 {
 		a.limit /= 2
 		return
 	}
 	a.gap = min(max(2*a.gap, firstGap), maxGap)
+}
+
+// served takes in that a request which began at began was carried out. It reports whether more is allowed now.
+func (a *aimd) served(now, began time.Time) bool {
+	if a.refused.IsZero() || began.Before(a.refused) {
+		return false
+	}
+	a.refused = time.Time{}
+	back := min(a.was/2, a.max)
+	if a.gap == 0 || back <= a.limit { // else it was not our number
+		return false
+	}
+	a.limit, a.gap = back, 0
+	a.next = now.Add(a.hold)
+	return true
 }
 
 // grow takes the steps that are due at now and reports whether there were any. A clock that stepped back delays a step

@@ -116,6 +116,9 @@ func (g *gate) success(c class, began time.Time) {
 	if g.parked != nil && began.Before(g.parked.since) {
 		return // it began before the trouble did
 	}
+	if !g.pace.refused.IsZero() && g.pace.served(time.Now(), began) {
+		g.resize()
+	}
 	g.succeeded++
 	g.gap, g.suspect, g.unproven = firstProbe, nil, false
 	clear(g.run)

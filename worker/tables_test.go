@@ -60,7 +60,42 @@ func TestAIMD(t *testing.T) {
 			}
 		})
 	}
-	a := newAIMD(1, time.Second)
+	away := func(most int) (a aimd, now time.Time) {
+		a, now = newAIMD(most, 15*s), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for range 8 {
+			now = now.Add(s)
+			a.slow(now, now)
+		}
+		return a, now
+	}
+	for _, tc := range []struct{ most, before, after int }{{64, 1, 32}, {4, 1, 2}, {3, 1, 1}, {1, 1, 1}} {
+		a, now := away(tc.most)
+		if a.served(now, now.Add(-9*s)) || a.limit != tc.before || a.gap == 0 {
+			t.Errorf("%d: a success of before the first refusal: limit %d gap %v", tc.most, a.limit, a.gap)
+		}
+		back := tc.after > tc.before
+		if a.served(now, now) != back || a.limit != tc.after || a.gap == 0 != back {
+			t.Errorf("%d: back after refusals of one at a time: limit %d gap %v", tc.most, a.limit, a.gap)
+		}
+		if a.grow(now.Add(15*s-1)) || !back {
+			continue
+		}
+		if !a.grow(now.Add(15*s)) || a.limit != tc.after+1 {
+			t.Errorf("%d: limit %d after the hold", tc.most, a.limit)
+		}
+	}
+	a := newAIMD(16, 15*s)
+	now := time.Now()
+	a.slow(now, now) // 8
+	if a.served(now, now) || a.limit != 8 {
+		t.Errorf("limit %d after one halving and a success", a.limit)
+	}
+	a, now = away(64)
+	a.bound(8)
+	if a.served(now, now); a.limit != 8 {
+		t.Errorf("limit %d where 8 are the most by now", a.limit)
+	}
+	a = newAIMD(1, time.Second)
 	for range 100 {
 		a.slow(time.Now(), time.Now())
 	}
