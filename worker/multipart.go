@@ -126,17 +126,26 @@ func (u *job) hashParts(ctx context.Context, partSize int64) *protocol.Error {
 	if u.sums != nil && u.sumsOf == partSize {
 		return nil
 	}
-	size := u.src.state.Size
-	sums := make([][16]byte, partCount(size, partSize))
-	for i := range sums {
-		off, n := part(size, partSize, i+1)
-		var e *protocol.Error
-		if sums[i], e = u.p.hashRange(ctx, u.src, off, n); e != nil {
-			return e
-		}
+	sums, e := partSums(ctx, u.src, partSize, u.p.hashRange)
+	if e != nil {
+		return e
 	}
 	u.sums, u.sumsOf = sums, partSize
 	return nil
+}
+
+// partSums returns the sum of each part of a file.
+func partSums[T any](ctx context.Context, s *source, partSize int64, sum func(context.Context, *source, int64, int64) (T, *protocol.Error)) ([]T, *protocol.Error) {
+	size := s.state.Size
+	sums := make([]T, partCount(size, partSize))
+	for i := range sums {
+		off, n := part(size, partSize, i+1)
+		var e *protocol.Error
+		if sums[i], e = sum(ctx, s, off, n); e != nil {
+			return nil, e
+		}
+	}
+	return sums, nil
 }
 
 // resume returns the upload that was begun with the file in this state, or nil. One of another state is ended first: its
@@ -163,14 +172,8 @@ func (u *job) firstReading(ctx context.Context, up *protocol.Upload) (e *protoco
 	if !up.CRC64 {
 		return u.hashParts(ctx, up.PartSize)
 	}
-	u.crcs = make([]uint64, partCount(up.Stat.Size, up.PartSize))
-	for i := range u.crcs {
-		off, n := part(up.Stat.Size, up.PartSize, i+1)
-		if u.crcs[i], e = u.p.crcRange(ctx, u.src, off, n); e != nil {
-			return e
-		}
-	}
-	return nil
+	u.crcs, e = partSums(ctx, u.src, up.PartSize, u.p.crcRange)
+	return e
 }
 
 func (u *job) start(ctx context.Context, partSize int64) (*protocol.Upload, *protocol.Error) {
