@@ -4,8 +4,8 @@ import "time"
 
 // aimd decides how many requests may be under way: half as many at once when the target asks for fewer, one more at a
 // time when it has been quiet (additive increase, multiplicative decrease). At one request, halving goes on as a pause
-// between requests. A target that has refused even one request at a time, and none of whose answers was a success, was away: once it is
-// back it is asked by half as many as before, at once. It is a pure struct: the time is an argument, and one caller at a time uses it.
+// between requests. A target that has refused even one request at a time, and has carried out none meanwhile, was away: once it is back
+// half as many as before are let through at once. It is a pure struct: the time is an argument, and one caller at a time uses it.
 type aimd struct {
 	max  int           // the most, from 1
 	hold time.Duration // no growth for so long after the last complaint
@@ -16,8 +16,8 @@ type aimd struct {
 	cut   time.Time     // of the last halving
 	next  time.Time     // of the next growth
 
-	refused time.Time // of the first halving since a request succeeded that began after it; zero: there is none
-	was     int       // limit before that
+	refused time.Time // of the first refusal that no success has followed; zero: there is none
+	was     int       // limit before it
 }
 
 const (
@@ -49,17 +49,17 @@ func (a *aimd) slow(now, began time.Time) {
 	a.gap = min(max(2*a.gap, firstGap), maxGap)
 }
 
-// served takes in that a request which began at began was carried out. It reports whether more is allowed now.
+// served takes in that a write, delete or copy which began at began was carried out, and reports whether more are allowed now. Reads tell
+// nothing: a target may answer them and refuse all else.
 func (a *aimd) served(now, began time.Time) bool {
 	if a.refused.IsZero() || began.Before(a.refused) {
 		return false
 	}
 	a.refused = time.Time{}
-	back := min(a.was/2, a.max)
-	if a.gap == 0 || back <= a.limit { // else it was not our number
+	if a.gap == 0 || a.was < 2 || began.Before(a.cut) { // it bears some, or only one that was long under way
 		return false
 	}
-	a.limit, a.gap = back, 0
+	a.limit, a.gap = min(a.was/2, a.max), 0
 	a.next = now.Add(a.hold)
 	return true
 }

@@ -62,7 +62,7 @@ func TestNarrowTarget(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				t.Logf("%d carried out, %d could have been; %d refused", carried, during/rate, refused)
-				if carried < int(during/rate)/2 || refused > 100 { // a return in vain costs some thirty
+				if carried < int(during/rate)/2 || refused > 100 { // three returns in vain cost some thirty more
 					t.Errorf("%d carried out of %d, %d refused", carried, during/rate, refused)
 				}
 			})

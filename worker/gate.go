@@ -116,7 +116,7 @@ func (g *gate) success(c class, began time.Time) {
 	if g.parked != nil && began.Before(g.parked.since) {
 		return // it began before the trouble did
 	}
-	if !g.pace.refused.IsZero() && g.pace.served(time.Now(), began) {
+	if g.pace.served(time.Now(), began) {
 		g.resize()
 	}
 	g.succeeded++

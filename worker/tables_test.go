@@ -68,24 +68,28 @@ func TestAIMD(t *testing.T) {
 		}
 		return a, now
 	}
-	for _, tc := range []struct{ most, before, after int }{{64, 1, 32}, {4, 1, 2}, {3, 1, 1}, {1, 1, 1}} {
-		a, now := away(tc.most)
-		if a.served(now, now.Add(-9*s)) || a.limit != tc.before || a.gap == 0 {
-			t.Errorf("%d: a success of before the first refusal: limit %d gap %v", tc.most, a.limit, a.gap)
+	for most, after := range map[int]int{64: 32, 4: 2, 3: 1, 2: 1} {
+		a, now := away(most)
+		if began := now.Add(-10 * s); a.served(now, began) || a.limit != 1 || a.gap == 0 {
+			t.Errorf("%d: a success from before the first refusal: limit %d gap %v", most, a.limit, a.gap)
 		}
-		back := tc.after > tc.before
-		if a.served(now, now) != back || a.limit != tc.after || a.gap == 0 != back {
-			t.Errorf("%d: back after refusals of one at a time: limit %d gap %v", tc.most, a.limit, a.gap)
+		a, now = away(most)
+		if began := now.Add(-s / 2); a.served(now, began) || a.limit != 1 || a.gap == 0 {
+			t.Errorf("%d: a success that was long under way: limit %d gap %v", most, a.limit, a.gap)
 		}
-		if a.grow(now.Add(15*s-1)) || !back {
-			continue
+		a, now = away(most)
+		if now = now.Add(5 * s); !a.served(now, now.Add(-s)) || a.limit != after || a.gap != 0 {
+			t.Errorf("%d: back: limit %d gap %v, want %d", most, a.limit, a.gap, after)
 		}
-		if !a.grow(now.Add(15*s)) || a.limit != tc.after+1 {
-			t.Errorf("%d: limit %d after the hold", tc.most, a.limit)
+		if a.grow(now.Add(15*s-1)) || !a.grow(now.Add(15*s)) || a.limit != after+1 {
+			t.Errorf("%d: limit %d after the hold", most, a.limit)
 		}
 	}
-	a := newAIMD(16, 15*s)
-	now := time.Now()
+	a, now := away(1)
+	if a.served(now, now); a.limit != 1 || a.gap == 0 {
+		t.Errorf("one worker is back: limit %d gap %v", a.limit, a.gap)
+	}
+	a = newAIMD(16, 15*s)
 	a.slow(now, now) // 8
 	if a.served(now, now) || a.limit != 8 {
 		t.Errorf("limit %d after one halving and a success", a.limit)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,10 +32,25 @@ type gateway struct {
 
 func newGateway(t *testing.T, upstream string) *gateway {
 	t.Helper()
-	g := &gateway{addr: freeAddr(t), proxy: proxyTo(t, upstream)}
+	g := &gateway{proxy: proxyTo(t, upstream)}
+	g.addr = heldAddr(t)
 	g.set(t, "")
 	t.Cleanup(func() { g.set(t, "refused") })
 	return g
+}
+
+// heldAddr returns a loopback address that nobody else gets until the test ends: a socket is bound to it that never listens, so that
+// connections are refused while nobody else does.
+func heldAddr(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	must(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)) // as who listens does: both may bind it
+	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := syscall.Getsockname(fd)
+	must(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }
 
 // set changes what the gateway does from now on; "" is all well.
@@ -107,6 +123,7 @@ const (
 // asked all the time meanwhile.
 func TestOutage(t *testing.T) {
 	gate(t)
+	t.Parallel() // it waits most of the time
 	for _, tt := range []struct {
 		mode string
 		kind s3servers.Kind

@@ -25,6 +25,7 @@ import (
 
 	"s3apu/internal/bucket"
 	"s3apu/internal/s3servers/inprocess"
+	"s3apu/protocol"
 )
 
 // Kind names a server.
@@ -178,7 +179,7 @@ func (s *Server) run(t testing.TB) {
 	}
 }
 
-// wait waits until the server answers requests.
+// wait waits until the server answers requests that are signed: that there is no such bucket.
 func (s *Server) wait(ctx context.Context, exited chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -187,6 +188,11 @@ func (s *Server) wait(ctx context.Context, exited chan error) error {
 		path = "/minio/health/ready"
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	b, err := bucket.Open(ctx, s.Config("no-such-bucket"))
+	if err != nil {
+		return err
+	}
+	defer b.Close()
 	tick := time.NewTicker(pollGap)
 	defer tick.Stop()
 	for {
@@ -198,7 +204,11 @@ func (s *Server) wait(ctx context.Context, exited chan error) error {
 		if err == nil {
 			_ = resp.Body.Close() // nobody reads it
 			if resp.StatusCode < 500 {
-				return nil
+				// MinIO says that it is ready before it knows buckets and keys.
+				err = b.Probe(ctx)
+				if e := new(protocol.Error); errors.As(err, &e) && e.Code == "NoSuchBucket" {
+					return nil
+				}
 			}
 		}
 		select {
