@@ -113,7 +113,7 @@ func (a *Agent) newFolder(cfg Folder) (*folder, error) {
 	}
 	settle := cfg.Settle.D()
 	rests := &resting{settle: settle}
-	unasked := rests.mayLeave
+	unasked := func(st protocol.Stat) bool { return rests.mayLeave(st) && !f.watch.Crowded() }
 	if unresting > 0 { // which files may be uploaded, and when, the feeder asks
 		unasked = nil
 	}

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"math/bits"
 	"sync"
 	"time"
 )
@@ -91,6 +92,13 @@ func (b *busyFiles) since(path string, now tick) time.Duration {
 	return 0
 }
 
+// count returns how many files are remembered.
+func (b *busyFiles) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.files)
+}
+
 // all counts the files and names the one that has waited longest. Those that nobody has looked at for stale are forgotten: a
 // file that was handed out and found equal is looked at again when it changes.
 func (b *busyFiles) all(now tick, stale time.Duration) (n int, oldest string, first tick) {
@@ -117,11 +125,20 @@ func (w *Watcher) busy(m mark, now tick, gap time.Duration) verdict {
 		w.cfg.Log.Warn("a file is being written without a rest and waits", "folder", w.cfg.Root, "path", m.path,
 			"since", time.Now().Add(first-now).Round(time.Second), "hint", `close it now and then, exclude it, or see unresting = "prefix"`)
 	}
-	v := verdict{ready: handOut, by: now + gap}
+	v := verdict{ready: handOut, by: together(now+gap, gap)}
 	if next := w.writing.next(m.path, every); next > now {
 		v.by = min(v.by, next)
 	}
 	return v
+}
+
+// together moves a time that is gap away to a little earlier, at most an eighth of gap, so that many are the same: to wake up costs more
+// than to look.
+func together(at tick, gap time.Duration) tick {
+	if gap < 8 {
+		return at
+	}
+	return at &^ (1<<(bits.Len64(uint64(gap/8))-1) - 1)
 }
 
 // TakeUnresting reports whether the file rel was handed out although it is being written, as [Config.Unresting] has it. It

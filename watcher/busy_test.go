@@ -1,11 +1,13 @@
 package watcher
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"pgregory.net/rapid"
 )
 
 // A file that is written for ever is never handed out, and never out of sight.
@@ -62,6 +64,42 @@ func TestUnrestingFilesAreHandedOut(t *testing.T) {
 			t.Error("another file has a permission, too")
 		}
 	})
+}
+
+// Thousands of files that stay open are looked at in turns, and so often that it costs next to nothing.
+func TestManyBusyFilesAreLookedAtSeldom(t *testing.T) {
+	w, err := New(Config{Root: t.TempDir(), MaxDelay: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int]time.Duration{1: w.cfg.Debounce, 500: busyMost, 3000: 6 * time.Second, 6000: 10 * time.Second}
+	for n := 1; n <= 6000; n++ {
+		w.writing.see(fmt.Sprint(n), 1, 0)
+		if gap, listed := want[n]; listed && w.busyGap(0) != gap {
+			t.Errorf("with %d files the next look at one is after %v, want %v", n, w.busyGap(0), gap)
+		}
+	}
+	if gap := w.busyGap(2 * time.Hour); gap != 10*time.Second {
+		t.Errorf("a file that is open for hours is looked at after %v", gap)
+	}
+}
+
+// Times are moved to where others are, never later, and by an eighth of the gap at most.
+func TestLooksTogether(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		gap := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "gap"))
+		at := tick(rapid.Int64Range(int64(gap), int64(1000*time.Hour)).Draw(t, "at"))
+		if got := together(at, gap); got > at || at-got > gap/8 {
+			t.Fatalf("%v becomes %v", at, got)
+		}
+	})
+	times := map[tick]bool{}
+	for i := range tick(1000) {
+		times[together(100*time.Second+i*time.Second/100, 10*time.Second+i*time.Millisecond)] = true
+	}
+	if len(times) > 12 {
+		t.Errorf("1,000 times of 10 s are %d", len(times))
+	}
 }
 
 // Where no writer can be told, a file that is never quiet is one that does not rest.

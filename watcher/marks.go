@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ const (
 	stormLatest   = time.Second            // the latest for that
 	stormMost     = 10 * time.Second       // the pause of a folder that collapses again and again
 	stormRemember = 1024                   // folders whose last collapse is remembered
+	crowdedFor    = time.Minute            // after a climb; longer than the longest pause
 )
 
 // limits bound the marks; see the fields of [Config].
@@ -80,6 +82,7 @@ type marks struct {
 	sleep   tick // the settler sleeps until then; 0: it is awake
 
 	collapsed, climbed uint64
+	lastClimb          atomic.Int64 // a tick; 0: there was none
 }
 
 func newMarks(l limits) *marks {
@@ -214,18 +217,30 @@ func (m *marks) dirtyFolder(path string, now tick) *dirty {
 // collapse turns the dirty names of a folder into a Rescan of it. One that does so again soon waits longer.
 func (m *marks) collapse(d *dirty, now tick) {
 	m.collapsed++
+	m.raise(d, false, "more changes in the folder than are worth counting", now)
+	m.calm(d, now)
+}
+
+// calm has the Rescan of a folder wait until there is quiet in it, for longer if it was collapsed not long ago.
+func (m *marks) calm(d *dirty, now tick) {
 	pause := stormPause
 	if s, ok := m.storms[d.path]; ok && now-s.taken < 2*time.Second+4*s.pause {
 		pause = min(2*s.pause, stormMost)
 	}
-	m.raise(d, false, "more changes in the folder than are worth counting", now)
 	d.all.pause, d.all.by = pause, now+max(stormLatest, pause)
 	m.push(d.all)
+}
+
+// crowded reports whether there were too many dirty folders not long ago.
+func (m *marks) crowded(now tick) bool {
+	last := tick(m.lastClimb.Load())
+	return last > 0 && now-last < crowdedFor
 }
 
 // climb replaces the deepest dirty folders by deep Rescans of the folders that hold them, until half are gone.
 func (m *marks) climb(now tick) {
 	m.climbed++
+	m.lastClimb.Store(int64(now))
 	byLevel := map[int][]*dirty{}
 	deepest := 0
 	for path, d := range m.folders {
@@ -243,9 +258,11 @@ func (m *marks) climb(now tick) {
 				m.folders[p] = up
 				byLevel[n-1] = append(byLevel[n-1], up)
 			}
+			had := up.all != nil
 			m.raise(up, true, "changes in more folders than are worth counting", now)
-			up.all.pause, up.all.by = stormPause, now+stormLatest
-			m.push(up.all)
+			if !had { // else it has its time
+				m.calm(up, now)
+			}
 		}
 	}
 }

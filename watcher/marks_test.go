@@ -250,3 +250,39 @@ func TestStormsSlowDown(t *testing.T) {
 		t.Errorf("%d Rescans with gaps %v", n, gaps)
 	}
 }
+
+// Folders that are too many again and again, such as those in which a file stays open for writing, are scanned ever more seldom, up to a
+// bound; somebody who looks for himself is told.
+func TestClimbsSlowDown(t *testing.T) {
+	m := newMarks(limits{names: 2, folders: 100, total: 1000, debounce: time.Millisecond, maxDelay: time.Minute})
+	if m.crowded(1) {
+		t.Error("it is crowded from the start")
+	}
+	var now, last tick = 1, 0
+	var gaps []time.Duration
+	for now < 5*time.Minute {
+		for i := range 150 {
+			m.event(fmt.Sprintf("d/%d/open", i), now)
+		}
+		if !m.crowded(now) {
+			t.Fatal("it is not crowded")
+		}
+		for scanned := false; !scanned; {
+			now += 10 * time.Millisecond
+			for k, _, _ := m.pick(now); k != nil; k, _, _ = m.pick(now) {
+				m.finish(k, verdict{by: now + time.Second})
+			}
+			for _, e := range m.take(now, 10) {
+				if scanned = e.Rescan; scanned {
+					gaps, last = append(gaps, now-last), now
+				}
+			}
+		}
+	}
+	if n := len(gaps); n < 10 || n > 60 || gaps[n-1] < 9*time.Second || gaps[n-1] > 11*time.Second {
+		t.Errorf("%d Rescans with gaps %v", n, gaps)
+	}
+	if m.crowded(now + 2*crowdedFor) {
+		t.Error("it stays crowded")
+	}
+}

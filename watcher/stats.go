@@ -49,6 +49,10 @@ type Stats struct {
 	Special   uint64 // looks at FIFOs, sockets and devices, which are never opened
 }
 
+// Crowded reports whether there were, not long ago, more folders with changes than are told one by one. Who marks what he finds busy in a
+// scan ([Watcher.Mark]) may be the cause, and better looks whether it is than try to send it. It may be called at any time.
+func (w *Watcher) Crowded() bool { return w.marks.crowded(w.now()) }
+
 // Stats may be called at any time.
 func (w *Watcher) Stats() Stats {
 	const most = 100
