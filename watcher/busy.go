@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"maps"
 	"math/bits"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type busyFiles struct {
 	mu    sync.Mutex
 	files map[string]*busyFile
 	said  tick
+	swept tick // when those were forgotten that nobody looks at any more
 }
 
 // see notes that a file was found being written, and reports whether it is to be handed out for it has been so for every,
@@ -92,10 +94,14 @@ func (b *busyFiles) since(path string, now tick) time.Duration {
 	return 0
 }
 
-// count returns how many files are remembered.
-func (b *busyFiles) count() int {
+// count returns about how many files there are: those that nobody has looked at for stale are forgotten from time to time.
+func (b *busyFiles) count(now tick, stale time.Duration) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if now-b.swept > stale {
+		b.swept = now
+		maps.DeleteFunc(b.files, func(_ string, f *busyFile) bool { return now-f.looked > stale })
+	}
 	return len(b.files)
 }
 
@@ -116,6 +122,9 @@ func (b *busyFiles) all(now tick, stale time.Duration) (n int, oldest string, fi
 	}
 	return n, oldest, first
 }
+
+// stale is how long nobody looks at a busy file before it is forgotten.
+func (w *Watcher) stale() time.Duration { return 2*w.cfg.MaxDelay + 10*time.Second }
 
 // busy is what becomes of a file that somebody writes: another look after gap, or the file as it is if its time has come.
 func (w *Watcher) busy(m mark, now tick, gap time.Duration) verdict {

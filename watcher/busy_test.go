@@ -66,21 +66,31 @@ func TestUnrestingFilesAreHandedOut(t *testing.T) {
 	})
 }
 
-// Thousands of files that stay open are looked at in turns, and so often that it costs next to nothing.
+// Thousands of files that stay open are looked at in turns, so seldom that it costs next to nothing, but never more than 5 % late.
 func TestManyBusyFilesAreLookedAtSeldom(t *testing.T) {
 	w, err := New(Config{Root: t.TempDir(), MaxDelay: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[int]time.Duration{1: w.cfg.Debounce, 500: busyMost, 3000: 6 * time.Second, 6000: 10 * time.Second}
+	want := map[int]time.Duration{1: time.Second, 500: time.Second, 3000: 6 * time.Second, 6000: 10 * time.Second}
 	for n := 1; n <= 6000; n++ {
-		w.writing.see(fmt.Sprint(n), 1, 0)
-		if gap, listed := want[n]; listed && w.busyGap(0) != gap {
-			t.Errorf("with %d files the next look at one is after %v, want %v", n, w.busyGap(0), gap)
+		w.writing.see(fmt.Sprint(n), w.now(), 0)
+		gap, listed := want[n]
+		if !listed {
+			continue
+		}
+		if got := w.busyGap(5 * time.Minute); got != gap {
+			t.Errorf("with %d files that are open for minutes the next look is after %v, want %v", n, got, gap)
+		}
+		if got := w.busyGap(2 * time.Second); got != 100*time.Millisecond {
+			t.Errorf("with %d files, one that is open for 2 s is looked at after %v", n, got)
 		}
 	}
 	if gap := w.busyGap(2 * time.Hour); gap != 10*time.Second {
 		t.Errorf("a file that is open for hours is looked at after %v", gap)
+	}
+	if n := w.writing.count(w.now()+2*w.stale(), w.stale()); n != 0 {
+		t.Errorf("%d files are counted that nobody looks at", n)
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 	stormLatest   = time.Second            // the latest for that
 	stormMost     = 10 * time.Second       // the pause of a folder that collapses again and again
 	stormRemember = 1024                   // folders whose last collapse is remembered
-	crowdedFor    = time.Minute            // after a climb; longer than the longest pause
+	crowdedFor    = 10 * time.Minute       // a climb is remembered; longer than the scan that it leads to
 )
 
 // limits bound the marks; see the fields of [Config].
@@ -82,7 +82,8 @@ type marks struct {
 	sleep   tick // the settler sleeps until then; 0: it is awake
 
 	collapsed, climbed uint64
-	lastClimb          atomic.Int64 // a tick; 0: there was none
+	lastClimb          atomic.Int64  // a tick; 0: there was none
+	climbPause         time.Duration // of its Rescans
 }
 
 func newMarks(l limits) *marks {
@@ -217,16 +218,16 @@ func (m *marks) dirtyFolder(path string, now tick) *dirty {
 // collapse turns the dirty names of a folder into a Rescan of it. One that does so again soon waits longer.
 func (m *marks) collapse(d *dirty, now tick) {
 	m.collapsed++
-	m.raise(d, false, "more changes in the folder than are worth counting", now)
-	m.calm(d, now)
-}
-
-// calm has the Rescan of a folder wait until there is quiet in it, for longer if it was collapsed not long ago.
-func (m *marks) calm(d *dirty, now tick) {
 	pause := stormPause
 	if s, ok := m.storms[d.path]; ok && now-s.taken < 2*time.Second+4*s.pause {
 		pause = min(2*s.pause, stormMost)
 	}
+	m.raise(d, false, "more changes in the folder than are worth counting", now)
+	m.calm(d, pause, now)
+}
+
+// calm has the Rescan of a folder wait until there was no change in it for pause.
+func (m *marks) calm(d *dirty, pause time.Duration, now tick) {
 	d.all.pause, d.all.by = pause, now+max(stormLatest, pause)
 	m.push(d.all)
 }
@@ -237,9 +238,15 @@ func (m *marks) crowded(now tick) bool {
 	return last > 0 && now-last < crowdedFor
 }
 
-// climb replaces the deepest dirty folders by deep Rescans of the folders that hold them, until half are gone.
+// climb replaces the deepest dirty folders by deep Rescans of the folders that hold them, until half are gone. When it has to do so again
+// soon, they wait longer.
 func (m *marks) climb(now tick) {
 	m.climbed++
+	if m.crowded(now) {
+		m.climbPause = min(2*m.climbPause, stormMost)
+	} else {
+		m.climbPause = stormPause
+	}
 	m.lastClimb.Store(int64(now))
 	byLevel := map[int][]*dirty{}
 	deepest := 0
@@ -250,6 +257,7 @@ func (m *marks) climb(now tick) {
 	}
 	for n := deepest; n > 0 && len(m.folders) > m.limits.folders/2; n-- {
 		for _, d := range byLevel[n] {
+			urgent := d.all != nil && d.all.pause == 0
 			m.drop(d)
 			p := parent(d.path)
 			up := m.folders[p]
@@ -260,8 +268,12 @@ func (m *marks) climb(now tick) {
 			}
 			had := up.all != nil
 			m.raise(up, true, "changes in more folders than are worth counting", now)
-			if !had { // else it has its time
-				m.calm(up, now)
+			switch {
+			case urgent:
+				up.all.pause, up.all.by = 0, now
+				m.push(up.all)
+			case !had: // else it has its time
+				m.calm(up, m.climbPause, now)
 			}
 		}
 	}

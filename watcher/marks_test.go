@@ -275,12 +275,23 @@ func TestClimbsSlowDown(t *testing.T) {
 			for _, e := range m.take(now, 10) {
 				if scanned = e.Rescan; scanned {
 					gaps, last = append(gaps, now-last), now
+					now += 5 * time.Second // the scan
 				}
 			}
 		}
 	}
-	if n := len(gaps); n < 10 || n > 60 || gaps[n-1] < 9*time.Second || gaps[n-1] > 11*time.Second {
+	if n := len(gaps); n < 10 || n > 60 || gaps[n-1] < 14*time.Second || gaps[n-1] > 16*time.Second {
 		t.Errorf("%d Rescans with gaps %v", n, gaps)
+	}
+	m.rescan("d/1", false, "at once", now)
+	for i := range 150 {
+		m.event(fmt.Sprintf("d/%d/open", i), now)
+	}
+	for k, _, _ := m.pick(now); k != nil; k, _, _ = m.pick(now) {
+		m.finish(k, verdict{by: now + time.Second})
+	}
+	if got := m.take(now, 10); len(got) != 1 || got[0].Path != "d" || !got[0].Deep {
+		t.Errorf("a Rescan that was due now, and then taken in by another: %+v", got)
 	}
 	if m.crowded(now + 2*crowdedFor) {
 		t.Error("it stays crowded")

@@ -11,12 +11,12 @@ import (
 
 // Gaps between two looks at a file that somebody has open for writing. Guesses: 5 % of the time it has been open, so
 // that a file is reported at most 5 % late, up to a second; a file open for more than ten minutes up to MaxDelay. Where more than 500 are
-// open, each waits for so long that there are 500 looks a second, some 1 % of a processor; what is written is looked at soon all the same.
+// open, up to so long that there are 500 looks a second.
 const (
 	busyShare = 20
 	busyMost  = time.Second
-	longShare = 600
 	busyEach  = 2 * time.Millisecond
+	longShare = 600
 )
 
 // signature is what must stand still while a file settles without a lease.
@@ -161,9 +161,9 @@ func (w *Watcher) lookFile(m mark, fi fs.FileInfo) verdict {
 
 // busyGap is the time until the next look at a file that has been busy for so long.
 func (w *Watcher) busyGap(elapsed time.Duration) time.Duration {
-	gap := min(max(elapsed/busyShare, w.cfg.Debounce), busyMost)
-	long := max(elapsed/longShare, time.Duration(w.writing.count())*busyEach)
-	return max(gap, min(long, w.cfg.MaxDelay))
+	most := max(busyMost, time.Duration(w.writing.count(w.now(), w.stale()))*busyEach)
+	gap := min(max(elapsed/busyShare, w.cfg.Debounce), most)
+	return min(max(gap, elapsed/longShare), max(busyMost, w.cfg.MaxDelay))
 }
 
 // lookQuiet waits until a path had no event and the same signature for Settle, or MaxDelay has passed. It compares

@@ -90,7 +90,7 @@ func (w *Watcher) Stats() Stats {
 	w.table.mu.RUnlock()
 	now := w.now()
 	var first tick
-	if s.Busy, s.Oldest, first = w.writing.all(now, 2*w.cfg.MaxDelay+10*time.Second); s.Busy > 0 {
+	if s.Busy, s.Oldest, first = w.writing.all(now, w.stale()); s.Busy > 0 {
 		s.OldestSince = time.Now().Add(first - now).Round(0)
 	}
 	if refusal != nil {

@@ -26,7 +26,7 @@ const (
 	defaultRetry    = time.Second            // a root that is gone
 	defaultGrace    = time.Second            // a guess: after a rename, the watches below are compared once more
 	defaultNames    = 128                    // dirty names in one folder before it becomes a Rescan
-	defaultFolders  = 16384                  // a guess: dirty folders before they climb to a common parent, about 8 MB
+	defaultFolders  = 8192                   // dirty folders before they climb to a common parent; 16,384 are 15 MB more (docs/design/0004)
 	defaultTotal    = 65536                  // a guess: dirty names in all, about 20 MB
 )
 
@@ -63,7 +63,7 @@ type Config struct {
 	Retry      time.Duration // between two looks for a root that is gone (1 s)
 	Grace      time.Duration // after a rename, until the watches are compared with the disk again (1 s)
 	MaxNames   int           // dirty names in a folder that turn into its Rescan (128)
-	MaxFolders int           // dirty folders that climb into deep Rescans (16,384)
+	MaxFolders int           // dirty folders that climb into deep Rescans (8,192)
 	Queue      int           // above 0: keep so few events per kernel queue, the rest is an overflow
 
 	open func() (source, error)         // tests: instead of fsnotify
