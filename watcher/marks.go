@@ -226,7 +226,7 @@ func (m *marks) collapse(d *dirty, now tick) {
 	m.calm(d, pause, now)
 }
 
-// calm has the Rescan of a folder wait until there was no change in it for pause.
+// calm has the Rescan of a folder wait until there was no change in it for pause, but no longer than that or stormLatest.
 func (m *marks) calm(d *dirty, pause time.Duration, now tick) {
 	d.all.pause, d.all.by = pause, now+max(stormLatest, pause)
 	m.push(d.all)

@@ -11,7 +11,7 @@ import (
 
 // Gaps between two looks at a file that somebody has open for writing. Guesses: 5 % of the time it has been open, so
 // that a file is reported at most 5 % late, up to a second; a file open for more than ten minutes up to MaxDelay. Where more than 500 are
-// open, up to so long that there are 500 looks a second.
+// open, up to so long that there are 500 looks a second (from 10,000 on more: busyKnown).
 const (
 	busyShare = 20
 	busyMost  = time.Second

@@ -26,7 +26,7 @@ const (
 	defaultRetry    = time.Second            // a root that is gone
 	defaultGrace    = time.Second            // a guess: after a rename, the watches below are compared once more
 	defaultNames    = 128                    // dirty names in one folder before it becomes a Rescan
-	defaultFolders  = 8192                   // dirty folders before they climb to a common parent; 16,384 are 15 MB more (docs/design/0004)
+	defaultFolders  = 8192                   // dirty folders before they climb to a common parent; twice as many take 20 MB more (docs/design/0004)
 	defaultTotal    = 65536                  // a guess: dirty names in all, about 20 MB
 )
 
