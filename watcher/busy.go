@@ -99,10 +99,15 @@ func (b *busyFiles) count(now tick, stale time.Duration) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now-b.swept > stale {
-		b.swept = now
-		maps.DeleteFunc(b.files, func(_ string, f *busyFile) bool { return now-f.looked > stale })
+		b.sweep(now, stale)
 	}
 	return len(b.files)
+}
+
+// sweep forgets the files that nobody has looked at for stale. It needs the lock.
+func (b *busyFiles) sweep(now tick, stale time.Duration) {
+	b.swept = now
+	maps.DeleteFunc(b.files, func(_ string, f *busyFile) bool { return now-f.looked > stale })
 }
 
 // all counts the files and names the one that has waited longest. Those that nobody has looked at for stale are forgotten: a
@@ -110,17 +115,13 @@ func (b *busyFiles) count(now tick, stale time.Duration) int {
 func (b *busyFiles) all(now tick, stale time.Duration) (n int, oldest string, first tick) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.sweep(now, stale)
 	for path, f := range b.files {
-		switch {
-		case now-f.looked > stale:
-			delete(b.files, path)
-			continue
-		case oldest == "" || f.first < first || f.first == first && path < oldest:
+		if oldest == "" || f.first < first || f.first == first && path < oldest {
 			oldest, first = path, f.first
 		}
-		n++
 	}
-	return n, oldest, first
+	return len(b.files), oldest, first
 }
 
 // stale is how long nobody looks at a busy file before it is forgotten.

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,15 +12,8 @@ import (
 // A target that answers 503 because it is away is soon asked by many again: it was not our number that was too large.
 func TestAwayWith503(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		var away atomic.Bool
-		away.Store(true)
 		r.store.latency = 20 * time.Millisecond
-		r.store.before = func(context.Context, string, protocol.Key) error {
-			if away.Load() {
-				return s3Error(protocol.KindSlow, 503)
-			}
-			return nil
-		}
+		away := r.down(protocol.KindSlow, 503)
 		r.many("k", 2000)
 		r.run(Config{MaxWorkers: 16})
 		<-time.After(30 * time.Second)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -74,6 +75,19 @@ func (r *rig) run(cfg Config) {
 		})
 	}
 	r.t.Cleanup(r.stop)
+}
+
+// down has the bucket refuse every request so, until what it returns is set to false.
+func (r *rig) down(kind protocol.Kind, status int) *atomic.Bool {
+	down := new(atomic.Bool)
+	down.Store(true)
+	r.store.before = func(context.Context, string, protocol.Key) error {
+		if down.Load() {
+			return s3Error(kind, status)
+		}
+		return nil
+	}
+	return down
 }
 
 // file writes a file of so many bytes that depend on seed, and returns its path.

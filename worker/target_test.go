@@ -243,15 +243,8 @@ func TestTransientIsRetriedForEver(t *testing.T) {
 // A server that answers 500 to everything is not asked by thousands of instructions, each on its own clock.
 func TestServerErrorsPark(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		var bad atomic.Bool
-		bad.Store(true)
 		r.store.latency = time.Millisecond
-		r.store.before = func(context.Context, string, protocol.Key) error {
-			if bad.Load() {
-				return s3Error(protocol.KindTransient, 500)
-			}
-			return nil
-		}
+		bad := r.down(protocol.KindTransient, 500)
 		r.store.probe = func() error { return r.store.before(nil, "", "") }
 		r.many("k", 1500)
 		r.run(Config{MaxWorkers: 8})
@@ -268,15 +261,8 @@ func TestServerErrorsPark(t *testing.T) {
 
 func TestSlowDown(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		var slow atomic.Bool
-		slow.Store(true)
 		r.store.latency = 20 * time.Millisecond
-		r.store.before = func(context.Context, string, protocol.Key) error {
-			if slow.Load() {
-				return s3Error(protocol.KindSlow, 503)
-			}
-			return nil
-		}
+		slow := r.down(protocol.KindSlow, 503)
 		r.many("k", 2000)
 		r.run(Config{MaxWorkers: 16, MaxFiles: 30})
 		waitFor(t, time.Second, func() bool { return r.pool.Stats().Limit == firstClimb/2 })

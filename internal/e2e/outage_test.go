@@ -32,8 +32,7 @@ type gateway struct {
 
 func newGateway(t *testing.T, upstream string) *gateway {
 	t.Helper()
-	g := &gateway{proxy: proxyTo(t, upstream)}
-	g.addr = heldAddr(t)
+	g := &gateway{addr: heldAddr(t), proxy: proxyTo(t, upstream)}
 	g.set(t, "")
 	t.Cleanup(func() { g.set(t, "refused") })
 	return g
